@@ -1,0 +1,9 @@
+//! What travels over the sockets: JSON-RPC 2.0, one frame a message. docs/protocol.md describes every method.
+
+mod frame;
+mod methods;
+mod rpc;
+
+pub use frame::{FRAME_HEADER, FrameError, MAX_FRAME, decode_len, encode, read_frame, write_frame};
+pub use methods::*;
+pub use rpc::{Reply, Request, RpcError, code};
