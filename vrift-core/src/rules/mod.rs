@@ -1,0 +1,13 @@
+//! What vrift knows about programs, as data: which are worth an action, which arguments and variables matter to them.
+//!
+//! A rule may only leave out what provably cannot change a result; each entry says why. What no rule mentions counts.
+
+mod argv;
+mod environment;
+mod label;
+mod programs;
+
+pub use argv::request_argv;
+pub use environment::{is_session_noise, key_env, reads_env_by_name, unimportant_read};
+pub use label::label;
+pub use programs::{Enclosing, classify, is_archiver, is_c_driver};

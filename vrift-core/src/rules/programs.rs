@@ -1,0 +1,89 @@
+//! Which programs become actions. Called by the shim between `fork` and `exec`: nothing here allocates.
+
+use crate::action::Tool;
+
+/// Where a program is about to be executed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Enclosing {
+    /// Outside any action: by Cargo, make or a shell.
+    Nothing,
+    /// Inside an action that lets programs become actions of their own.
+    Nesting,
+    /// Inside an action that takes whatever it runs as a part of itself.
+    Whole,
+}
+
+/// The kind of action that executing `program` makes, if any. `out_dir` tells whether `OUT_DIR` is set for it: Cargo sets
+/// it for build scripts.
+pub fn classify(program: &[u8], out_dir: bool, enclosing: Enclosing) -> Option<Tool> {
+    if enclosing == Enclosing::Whole {
+        return None;
+    }
+    let name = match program.iter().rposition(|c| *c == b'/') {
+        Some(at) => &program[at + 1..],
+        None => program,
+    };
+    let compiler = match name {
+        b"rustc" => Some(Tool::Rustc),
+        b"rustdoc" => Some(Tool::Rustdoc),
+        b"clippy-driver" => Some(Tool::Clippy),
+        _ if is_c_driver(name) => Some(Tool::Cc),
+        _ => None,
+    };
+    if compiler.is_some() || enclosing == Enclosing::Nesting {
+        return compiler;
+    }
+    match name {
+        _ if out_dir && name.starts_with(b"build-script-") => Some(Tool::BuildScript),
+        _ if is_archiver(name) => Some(Tool::Ar),
+        b"ld" | b"ld.bfd" | b"ld.gold" | b"ld.lld" | b"lld" | b"mold" => Some(Tool::Ld),
+        _ => None,
+    }
+}
+
+/// Whether `name` is a driver of the C family: `cc`, `gcc-12`, `x86_64-linux-gnu-g++`, `clang++-16`, …
+pub fn is_c_driver(name: &[u8]) -> bool {
+    let name = strip_version(name);
+    [&b"cc"[..], b"c++", b"gcc", b"g++", b"clang", b"clang++", b"c89", b"c99"]
+        .iter()
+        .any(|driver| name.strip_suffix(*driver).is_some_and(|prefix| prefix.is_empty() || prefix.ends_with(b"-")))
+}
+
+/// Whether `name` is an archiver or its indexer, prefixed or not.
+pub fn is_archiver(name: &[u8]) -> bool {
+    let name = strip_version(name);
+    [&b"ar"[..], b"ranlib"]
+        .iter()
+        .any(|tool| name.strip_suffix(*tool).is_some_and(|prefix| prefix.is_empty() || prefix.ends_with(b"-")))
+}
+
+/// `gcc-12` and `clang-16.0` without what follows the last dash.
+fn strip_version(name: &[u8]) -> &[u8] {
+    match name.iter().rposition(|c| *c == b'-') {
+        Some(at) if at + 1 < name.len() && name[at + 1..].iter().all(|c| c.is_ascii_digit() || *c == b'.') => &name[..at],
+        _ => name,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_are_recognised() {
+        let top = |path: &str, out_dir| classify(path.as_bytes(), out_dir, Enclosing::Nothing);
+        assert_eq!(top("/r/bin/rustc", false), Some(Tool::Rustc));
+        assert_eq!(top("/t/debug/build/x-1/build-script-build", true), Some(Tool::BuildScript));
+        assert_eq!(top("/t/debug/build/x-1/build-script-build", false), None);
+        for cc in ["cc", "gcc-12", "x86_64-linux-gnu-g++", "clang++-16", "c++"] {
+            assert_eq!(top(cc, false), Some(Tool::Cc), "{cc}");
+        }
+        for other in ["/usr/bin/ccache", "sccache", "rustc-wrapper", "distcc", "git", "cargo"] {
+            assert_eq!(top(other, false), None, "{other}");
+        }
+        assert_eq!(top("/usr/bin/gcc-ar-12", false), Some(Tool::Ar));
+        assert_eq!(classify(b"rustc", false, Enclosing::Whole), None);
+        assert_eq!(classify(b"cc", false, Enclosing::Nesting), Some(Tool::Cc));
+        assert_eq!(classify(b"ar", false, Enclosing::Nesting), None);
+    }
+}
