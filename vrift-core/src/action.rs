@@ -90,8 +90,10 @@ pub enum Access {
 pub enum InputState {
     /// Nothing.
     Absent,
-    /// Something of this kind.
+    /// Something of this kind, links followed.
     Kind(FileKind),
+    /// Something of this kind that is itself no symbolic link.
+    Itself(FileKind),
     /// A symbolic link whose target hashes to this.
     Link(Digest),
     /// A folder whose sorted entry names hash to this.

@@ -204,6 +204,10 @@ pub struct RecordParams {
     pub env_closed: bool,
     /// What it left behind; blobs are in the store already.
     pub outputs: Vec<Output>,
+    /// How `stat` showed the regular files among `outputs` when they were read, before the store adopted any. It proves to
+    /// later runs that they read the same content, although adopting changes a file's stat, and saves hashing it again.
+    #[serde(default)]
+    pub stamps: Vec<OutputStamp>,
     /// What it said.
     pub stdio: Vec<StdioChunk>,
     /// See [`ActionRecord::bound`].
@@ -212,6 +216,17 @@ pub struct RecordParams {
     pub wall_us: u64,
     /// User and system time, microseconds.
     pub cpu_us: u64,
+}
+
+/// An output as it was while its content was read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutputStamp {
+    /// Where.
+    pub path: AbsPath,
+    /// Its stat, the same before and after reading.
+    pub stamp: Stamp,
+    /// Digest of the file's bytes; for [`crate::action::Place::Render`] that is not the blob's.
+    pub digest: Digest,
 }
 
 /// A path that an action looked at; the worker finds out what is there.
@@ -382,6 +397,21 @@ pub struct Stamp {
     pub mode: u32,
 }
 
+/// [`method::SHUTDOWN`].
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+pub struct ShutdownParams {
+    /// Only where nobody is being served; otherwise go on.
+    #[serde(default)]
+    pub only_if_idle: bool,
+}
+
+/// [`method::SHUTDOWN`].
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct ShutdownResult {
+    /// Whether the daemon ends.
+    pub stopping: bool,
+}
+
 /// [`method::GC`].
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct GcParams {
@@ -461,6 +491,9 @@ pub struct ProjectStatus {
     pub clients: u64,
     /// Since the worker started.
     pub total: SessionSummary,
+    /// Since the project was first built, this worker included.
+    #[serde(default)]
+    pub lifetime: SessionSummary,
     /// Files whose digest it knows.
     pub known_files: u64,
     /// What is off, one line each.

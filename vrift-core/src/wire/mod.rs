@@ -3,7 +3,9 @@
 mod frame;
 mod methods;
 mod rpc;
+mod socket;
 
 pub use frame::{FRAME_HEADER, FrameError, MAX_FRAME, decode_len, encode, read_frame, write_frame};
 pub use methods::*;
 pub use rpc::{Reply, Request, RpcError, code};
+pub use socket::{bind, connect};
