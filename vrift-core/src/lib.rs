@@ -21,6 +21,7 @@ pub mod identity;
 pub mod paths;
 pub mod root;
 pub mod rules;
+pub mod settings;
 pub mod wire;
 
 /// Version of everything that two vrift processes say to each other: wire methods, the context variable, the arena layout.

@@ -1,0 +1,355 @@
+//! Settings: `~/.vrift/config.toml` for the user and `<project>/.vrift/config.toml` for one project.
+//!
+//! The first of these that speaks wins: environment variable, project, user, default. Unknown keys are errors, so that a
+//! misspelt one is not silently without effect. [`KEYS`] is the list for people; [`Settings`] is what programs use.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use bytesize::ByteSize;
+use serde::{Deserialize, Serialize};
+
+use crate::env;
+use crate::home::Home;
+
+/// What the store may take where `storage.max_size` says nothing: 20 GiB.
+pub const DEFAULT_MAX_SIZE: u64 = 20 << 30;
+
+/// The largest settings file that is read, bytes.
+const MAX_FILE: u64 = 1 << 20;
+
+/// What a key holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ValueKind {
+    /// `true` or `false`.
+    Bool,
+    /// A size: bytes as a number, or text such as `"20GiB"` or `"500MB"`.
+    Size,
+    /// An absolute path; `~/` stands for `HOME`.
+    Path,
+}
+
+/// A key, for `vrift config` and for messages.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Key {
+    /// `table.key`.
+    pub name: &'static str,
+    /// What it holds.
+    pub kind: ValueKind,
+    /// Whether a project may set it. What all projects share, only the user sets.
+    pub per_project: bool,
+    /// The value when nobody sets it, as text.
+    pub default: &'static str,
+    /// One sentence.
+    pub help: &'static str,
+}
+
+/// Every key.
+pub const KEYS: &[Key] = &[
+    Key {
+        name: "storage.the_source",
+        kind: ValueKind::Path,
+        per_project: false,
+        default: "~/.vrift/the_source",
+        help: "Folder of the content-addressed store; VR_THE_SOURCE goes first.",
+    },
+    Key {
+        name: "storage.max_size",
+        kind: ValueKind::Size,
+        per_project: false,
+        default: "20GiB",
+        help: "Size that garbage collection brings the store down to.",
+    },
+    Key {
+        name: "exec.prefix_map",
+        kind: ValueKind::Bool,
+        per_project: true,
+        default: "true",
+        help: "Give compilers prefix maps, so that debug info names no checkout; VRIFT_PREFIX_MAP=off goes first.",
+    },
+    Key {
+        name: "ui.summary",
+        kind: ValueKind::Bool,
+        per_project: true,
+        default: "true",
+        help: "Print one line after a build: hits, misses, compiler time saved.",
+    },
+];
+
+/// The key of that name.
+pub fn key(name: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.name == name)
+}
+
+/// What is wrong with a settings file.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// It is there and cannot be read.
+    #[error("cannot read `{path}`: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// It is larger than anybody writes by hand.
+    #[error("`{path}` is over the limit of {MAX_FILE} bytes for a settings file")]
+    TooLong {
+        /// The file.
+        path: PathBuf,
+    },
+    /// It is no TOML, has a key that does not exist, or a value of the wrong type.
+    #[error("`{path}`: {message}")]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// What and, where known, in which line.
+        message: String,
+    },
+    /// A project's file sets what only the user may set.
+    #[error("`{path}`: `{key}` is shared by all projects; set it in the user's config.toml")]
+    UserOnly {
+        /// The file.
+        path: PathBuf,
+        /// The key.
+        key: &'static str,
+    },
+}
+
+/// One settings file as written: what it leaves out is `None`.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SettingsFile {
+    /// `[storage]`.
+    pub storage: Storage,
+    /// `[exec]`.
+    pub exec: Exec,
+    /// `[ui]`.
+    pub ui: Ui,
+}
+
+/// `[storage]`.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Storage {
+    /// See [`KEYS`].
+    pub the_source: Option<PathBuf>,
+    /// See [`KEYS`].
+    pub max_size: Option<Size>,
+}
+
+/// `[exec]`.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Exec {
+    /// See [`KEYS`].
+    pub prefix_map: Option<bool>,
+}
+
+/// `[ui]`.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Ui {
+    /// See [`KEYS`].
+    pub summary: Option<bool>,
+}
+
+/// A number of bytes that may be written as `20GiB`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(try_from = "SizeText", into = "u64")]
+pub struct Size(pub u64);
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum SizeText {
+    Number(u64),
+    Text(String),
+}
+
+impl TryFrom<SizeText> for Size {
+    type Error = String;
+
+    fn try_from(text: SizeText) -> Result<Self, String> {
+        match text {
+            SizeText::Number(bytes) => Ok(Self(bytes)),
+            SizeText::Text(text) => text.parse(),
+        }
+    }
+}
+
+impl From<Size> for u64 {
+    fn from(size: Size) -> Self {
+        size.0
+    }
+}
+
+impl std::str::FromStr for Size {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let size: Result<ByteSize, _> = text.trim().parse();
+        size.map(|size| Self(size.as_u64())).map_err(|_| format!("`{text}` is not a size; write bytes, `500MB` or `20GiB`"))
+    }
+}
+
+impl SettingsFile {
+    /// Reads one file; a missing one says nothing.
+    ///
+    /// # Errors
+    /// See [`SettingsError`].
+    pub fn read(path: &Path) -> Result<Self, SettingsError> {
+        let fail = |source| SettingsError::Read { path: path.to_owned(), source };
+        match fs::metadata(path) {
+            Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Ok(Self::default()),
+            Err(e) => return Err(fail(e)),
+            Ok(meta) if meta.len() > MAX_FILE => return Err(SettingsError::TooLong { path: path.to_owned() }),
+            Ok(_) => {}
+        }
+        Self::parse(&fs::read_to_string(path).map_err(fail)?, path)
+    }
+
+    /// Parses the text of the file at `path` (for messages alone).
+    ///
+    /// # Errors
+    /// [`SettingsError::Invalid`].
+    pub fn parse(text: &str, path: &Path) -> Result<Self, SettingsError> {
+        let invalid = |message: String| SettingsError::Invalid { path: path.to_owned(), message };
+        let file: Self = toml::from_str(text).map_err(|e| {
+            let line = e.span().map(|span| text[..span.start.min(text.len())].matches('\n').count() + 1);
+            let message = e.message().replace('\n', " ");
+            invalid(line.map_or_else(|| message.clone(), |line| format!("line {line}: {message}")))
+        })?;
+        match &file.storage.the_source {
+            Some(source) if !source.is_absolute() && !source.starts_with("~") => {
+                Err(invalid(format!("storage.the_source: `{}` is not an absolute path", source.display())))
+            }
+            _ => Ok(file),
+        }
+    }
+}
+
+/// The settings in force.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Settings {
+    /// Where the store is, where it was moved.
+    pub the_source: Option<PathBuf>,
+    /// Bytes that the store may take.
+    pub max_size: u64,
+    /// Whether compilers get prefix maps.
+    pub prefix_map: bool,
+    /// Whether a build ends with one line.
+    pub summary: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { the_source: None, max_size: DEFAULT_MAX_SIZE, prefix_map: true, summary: true }
+    }
+}
+
+impl Settings {
+    /// The settings for a project whose state folder is `project_state` (`<root>/.vrift`), or for no project.
+    ///
+    /// # Errors
+    /// See [`SettingsError`].
+    pub fn load(home: &Home, project_state: Option<&Path>) -> Result<Self, SettingsError> {
+        let user = SettingsFile::read(&home.config())?;
+        let project = match project_state {
+            Some(dir) => read_project(&dir.join("config.toml"))?,
+            None => SettingsFile::default(),
+        };
+        let default = Self::default();
+        let mut settings = Self {
+            the_source: user.storage.the_source.map(expand_home),
+            max_size: user.storage.max_size.map_or(default.max_size, u64::from),
+            prefix_map: project.exec.prefix_map.or(user.exec.prefix_map).unwrap_or(default.prefix_map),
+            summary: project.ui.summary.or(user.ui.summary).unwrap_or(default.summary),
+        };
+        if std::env::var_os(env::PREFIX_MAP).is_some_and(|v| v == "off") {
+            settings.prefix_map = false;
+        }
+        Ok(settings)
+    }
+
+    /// `home` with its store where these settings put it. `VR_THE_SOURCE`, heeded by [`Home::from_env`], goes first.
+    pub fn apply(&self, home: Home) -> Home {
+        match &self.the_source {
+            Some(source) if std::env::var_os(env::THE_SOURCE).is_none_or(|v| v.is_empty()) => home.with_source(source.clone()),
+            _ => home,
+        }
+    }
+}
+
+/// Reads a project's file, which may not set what all projects share.
+fn read_project(path: &Path) -> Result<SettingsFile, SettingsError> {
+    let file = SettingsFile::read(path)?;
+    let user_only = |key| SettingsError::UserOnly { path: path.to_owned(), key };
+    if file.storage.the_source.is_some() {
+        return Err(user_only("storage.the_source"));
+    }
+    if file.storage.max_size.is_some() {
+        return Err(user_only("storage.max_size"));
+    }
+    Ok(file)
+}
+
+fn expand_home(path: PathBuf) -> PathBuf {
+    match (path.strip_prefix("~"), std::env::var_os("HOME")) {
+        (Ok(rest), Some(home)) => PathBuf::from(home).join(rest),
+        _ => path,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<SettingsFile, String> {
+        SettingsFile::parse(text, Path::new("c.toml")).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn files_are_typed_and_closed() {
+        let file = parse("[storage]\nmax_size = '500MB'\n[exec]\nprefix_map = false").expect("parses");
+        assert_eq!(file.storage.max_size, Some(Size(500_000_000)));
+        assert_eq!(file.exec.prefix_map, Some(false));
+        assert_eq!(parse("[storage]\nmax_size = 12").expect("parses").storage.max_size, Some(Size(12)));
+        for (text, part) in [
+            ("[storage]\nmax_sise = 1", "line 2: unknown field `max_sise`"),
+            ("[exec]\nprefix_map = 'yes'", "invalid type"),
+            ("[storage]\nmax_size = 'much'", "`much` is not a size"),
+            ("[storage]\nthe_source = 'a/b'", "not an absolute path"),
+            ("[storage", "line 1"),
+        ] {
+            let message = parse(text).expect_err(text);
+            assert!(message.contains(part) && !message.contains('\n'), "{text}: {message}");
+        }
+    }
+
+    #[test]
+    fn a_project_cannot_move_the_store() {
+        let tmp = tempfile::tempdir().expect("tempdir");
+        let home = Home::at(tmp.path().join("home"));
+        let state = tmp.path().join("p/.vrift");
+        fs::create_dir_all(&state).expect("mkdir");
+        assert_eq!(Settings::load(&home, Some(&state)).expect("nothing set"), Settings::default());
+        fs::write(state.join("config.toml"), "[ui]\nsummary = false").expect("write");
+        assert!(!Settings::load(&home, Some(&state)).expect("loads").summary);
+        fs::write(state.join("config.toml"), "[storage]\nthe_source = '/elsewhere'").expect("write");
+        assert!(matches!(Settings::load(&home, Some(&state)), Err(SettingsError::UserOnly { .. })));
+    }
+
+    #[test]
+    fn every_listed_key_exists() {
+        for key in KEYS {
+            let (table, name) = key.name.split_once('.').expect("table.key");
+            let value = match key.kind {
+                ValueKind::Bool => key.default.to_owned(),
+                ValueKind::Size | ValueKind::Path => format!("'{}'", key.default),
+            };
+            parse(&format!("[{table}]\n{name} = {value}")).expect(key.name);
+        }
+        assert_eq!("20GiB".parse::<Size>(), Ok(Size(DEFAULT_MAX_SIZE)));
+    }
+}
