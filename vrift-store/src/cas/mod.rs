@@ -1,0 +1,95 @@
+//! The content-addressed store: files named by the hash of what is in them.
+//!
+//! ```text
+//! <store>/                     0700
+//!   blake3/ab/cd/<hash>_<size>     a blob: 0444, modification time BLOB_MTIME
+//!   blake3/ab/cd/<hash>_<size>.x   the same with mode 0555, for programs that are restored as hard links
+//!   tmp/                           files on their way in
+//!   quarantine/                    blobs that failed a check
+//!   mark                           up to when everything is known to be on the disk
+//! ```
+//!
+//! # Checks
+//! Hard links share an inode, and root ignores 0444: a blob can be overwritten from a checkout. Whoever writes moves the
+//! modification time; whoever truncates moves the size. So one `stat` ([`Cas::check`]) compares kind, size (from the name),
+//! mode and modification time before every use. [`Cas::verify`] hashes the content again.
+//!
+//! # Locking
+//! None. A blob appears under its name in one rename, complete; two writers of one blob both succeed.
+//!
+//! # Durability
+//! No fsync per blob; see [`mark`](Cas::sync_mark).
+
+mod blob;
+mod check;
+mod error;
+mod insert;
+mod mark;
+mod scan;
+
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::sync::atomic::AtomicBool;
+
+pub use blob::Blob;
+pub use check::file_stamp;
+pub(crate) use error::is_full;
+pub use error::{BlobFault, CasError, What};
+pub use insert::Ingest;
+pub(crate) use insert::link_refused;
+pub use mark::{Mark, Recovery};
+pub use scan::{Found, FoundBlob, Totals};
+
+/// The modification time of every blob: 2001-09-09 01:46:40 UTC, seconds since 1970.
+///
+/// One for all, because Cargo compares the times of a crate's artifacts with those of its dependencies, and long past, so
+/// that a program which writes into a blob shows.
+pub const BLOB_MTIME: i64 = 1_000_000_000;
+
+/// Mode of a blob.
+pub const MODE_PLAIN: u32 = 0o444;
+
+/// Mode of a blob whose name ends in `.x`.
+pub const MODE_EXEC: u32 = 0o555;
+
+/// A store in a folder.
+#[derive(Debug)]
+pub struct Cas {
+    dir: PathBuf,
+    /// Cleared by the first clone of blocks that the file system refuses.
+    reflink: AtomicBool,
+    reflink_probe: OnceLock<bool>,
+    mark: OnceLock<mark::Suspicion>,
+}
+
+impl Cas {
+    /// The store in `dir`. Makes no system call: folders are created (0700) when the first blob needs them.
+    pub fn open(dir: impl Into<PathBuf>) -> Self {
+        Self { dir: dir.into(), reflink: AtomicBool::new(true), reflink_probe: OnceLock::new(), mark: OnceLock::new() }
+    }
+
+    /// The store's folder.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Where `blob` is or would be.
+    pub fn path(&self, blob: &Blob) -> PathBuf {
+        let name = blob.file_name();
+        let mut path = self.dir.join("blake3");
+        path.push(&name[..2]);
+        path.push(&name[2..4]);
+        path.push(name);
+        path
+    }
+
+    /// Files on their way in.
+    pub fn tmp_dir(&self) -> PathBuf {
+        self.dir.join("tmp")
+    }
+
+    /// Blobs that failed a check.
+    pub fn quarantine_dir(&self) -> PathBuf {
+        self.dir.join("quarantine")
+    }
+}

@@ -1,0 +1,69 @@
+//! The state folder of a project: `<project>/.vrift`, or a folder in the user's state where the project cannot be written.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use vrift_core::home::Home;
+use vrift_core::identity::ProjectId;
+use vrift_core::paths::AbsPath;
+
+use crate::fsio;
+
+/// The folder's name in a project's root.
+pub const NAME: &str = ".vrift";
+
+/// What the folder's own `.gitignore` says: nothing in here is to be committed, itself included.
+const GITIGNORE: &[u8] = b"*\n";
+
+/// Neither the project's folder nor the one in the user's state can be used.
+#[derive(Debug, thiserror::Error)]
+#[error("no state folder for the project: cannot use `{path}`: {source}")]
+pub struct StateDirError {
+    /// The folder in the user's state.
+    pub path: PathBuf,
+    /// The file system's answer.
+    pub source: io::Error,
+}
+
+/// The state folder of the project `id` at `root`, created (0700) where it is missing.
+///
+/// `<root>/.vrift` is used only where it is a real folder that belongs to this user: a checkout may bring a link along, and
+/// what it points to is not ours to write to.
+///
+/// # Errors
+/// [`StateDirError`] where the fallback in the user's state fails too.
+pub fn prepare(home: &Home, id: ProjectId, root: &AbsPath) -> Result<PathBuf, StateDirError> {
+    let own = root.as_path().join(NAME);
+    if prepare_at(&own).is_ok() {
+        return Ok(own);
+    }
+    let path = home.project_fallback(id);
+    match fsio::create_private_dir(&path).and_then(|()| prepare_at(&path)) {
+        Ok(()) => Ok(path),
+        Err(source) => Err(StateDirError { path, source }),
+    }
+}
+
+fn prepare_at(dir: &Path) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    match fs::DirBuilder::new().mode(0o700).create(dir) {
+        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
+        _ => {}
+    }
+    let meta = fs::symlink_metadata(dir)?;
+    if !meta.is_dir() || meta.uid() != rustix::process::geteuid().as_raw() {
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, "not a folder of this user"));
+    }
+    if meta.mode() & 0o7777 != 0o700 {
+        fsio::chmod_path(dir, 0o700)?;
+    }
+    let ignore = dir.join(".gitignore");
+    if fs::symlink_metadata(&ignore).is_err() {
+        fsio::write_atomically(&ignore, GITIGNORE, 0o600)?;
+    }
+    // A folder that is there may still be on a file system that is read-only by now.
+    drop(fsio::Temp::create(dir)?);
+    Ok(())
+}
