@@ -96,6 +96,11 @@ impl<'a> Context<'a> {
         self
     }
 
+    /// All fields, in order.
+    pub fn fields(&self) -> &[&'a [u8]; FIELDS] {
+        &self.fields
+    }
+
     /// Whether the mode has `letter`.
     pub fn has(&self, letter: u8) -> bool {
         self.get(Field::Mode).contains(&letter)

@@ -13,9 +13,6 @@ use serde::{Deserialize, Serialize};
 use crate::env;
 use crate::home::Home;
 
-/// What the store may take where `storage.max_size` says nothing: 20 GiB.
-pub const DEFAULT_MAX_SIZE: u64 = 20 << 30;
-
 /// The largest settings file that is read, bytes.
 const MAX_FILE: u64 = 1 << 20;
 
@@ -59,7 +56,7 @@ pub const KEYS: &[Key] = &[
         kind: ValueKind::Size,
         per_project: false,
         default: "20GiB",
-        help: "Size that garbage collection brings the store down to.",
+        help: "Size that garbage collection brings the store down to; by default at most a tenth of its disk.",
     },
     Key {
         name: "exec.prefix_map",
@@ -234,8 +231,8 @@ impl SettingsFile {
 pub struct Settings {
     /// Where the store is, where it was moved.
     pub the_source: Option<PathBuf>,
-    /// Bytes that the store may take.
-    pub max_size: u64,
+    /// Bytes that the store may take, where the user says so.
+    pub max_size: Option<u64>,
     /// Whether compilers get prefix maps.
     pub prefix_map: bool,
     /// Whether a build ends with one line.
@@ -244,7 +241,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { the_source: None, max_size: DEFAULT_MAX_SIZE, prefix_map: true, summary: true }
+        Self { the_source: None, max_size: None, prefix_map: true, summary: true }
     }
 }
 
@@ -262,7 +259,7 @@ impl Settings {
         let default = Self::default();
         let mut settings = Self {
             the_source: user.storage.the_source.map(expand_home),
-            max_size: user.storage.max_size.map_or(default.max_size, u64::from),
+            max_size: user.storage.max_size.map(u64::from),
             prefix_map: project.exec.prefix_map.or(user.exec.prefix_map).unwrap_or(default.prefix_map),
             summary: project.ui.summary.or(user.ui.summary).unwrap_or(default.summary),
         };
@@ -350,6 +347,6 @@ mod tests {
             };
             parse(&format!("[{table}]\n{name} = {value}")).expect(key.name);
         }
-        assert_eq!("20GiB".parse::<Size>(), Ok(Size(DEFAULT_MAX_SIZE)));
+        assert_eq!("20GiB".parse::<Size>(), Ok(Size(20 << 30)));
     }
 }

@@ -1,1 +1,96 @@
-//! Placeholder.
+//! One action: asked for, looked up, restored or run under the tracer, and recorded.
+//!
+//! The shim replaces the execution of a program worth caching by that of `vrift-exec`, whose `main` is [`run`]. On a hit no
+//! other program is started. It must start as fast as an empty program does: it is linked statically, allocates little and
+//! opens nothing but the worker's socket before it knows what to do.
+//!
+//! - [`command`]: what was asked for;
+//! - [`client`]: the worker's answers;
+//! - `restore`: putting a result in place;
+//! - `tracer`: running the program for real and watching it;
+//! - `record`: turning what was seen into inputs and outputs;
+//! - [`plain`]: running the program as if vrift were not there, which is how every failure ends.
+//!
+//! `unsafe` is confined to `tracer`.
+
+#![deny(unsafe_code)]
+
+pub mod client;
+pub mod command;
+mod dump;
+mod flags;
+pub mod plain;
+mod record;
+mod restore;
+#[allow(unsafe_code)]
+mod tracer;
+
+use std::process::ExitCode;
+
+use vrift_core::wire::{AbandonParams, HitPlan, LookupResult, MissPlan};
+use vrift_store::Cas;
+
+use crate::client::Client;
+use crate::command::Command;
+
+/// Runs the command that the program's arguments and environment describe: `vrift-exec <kind> <program> <name> <arguments>`.
+/// Returns the exit status; a command that died of a signal makes this process die of the same.
+pub fn run() -> ExitCode {
+    let command = match Command::from_process() {
+        Ok(command) => command,
+        Err(error) => {
+            eprintln!("vrift-exec: {error}");
+            return ExitCode::from(2);
+        }
+    };
+    let Some(mut client) = Client::connect(&command) else { return plain::exec(&command) };
+    match client.lookup(&command) {
+        Some(LookupResult::Hit(plan)) => hit(&command, &mut client, &plan),
+        Some(LookupResult::Miss(plan)) => miss(&command, &mut client, plan),
+        Some(LookupResult::Uncached { .. }) | None => plain::exec(&command),
+    }
+}
+
+fn hit(command: &Command, client: &mut Client, plan: &HitPlan) -> ExitCode {
+    let cas = Cas::open(command.source.as_path());
+    match restore::restore(&cas, plan, &command.roots) {
+        Ok(()) => restore::replay(plan),
+        Err(error) => {
+            client.abandon(&AbandonParams {
+                session: command.session.clone(),
+                key: plan.key,
+                label: command.label(),
+                reason: format!("a stored result could not be restored: {error}"),
+                failed_hit: error.is_blob_fault().then_some(plan.action),
+            });
+            plain::exec(command)
+        }
+    }
+}
+
+fn miss(command: &Command, client: &mut Client, plan: MissPlan) -> ExitCode {
+    let finished = match tracer::run(command, &flags::extra_arguments(command)) {
+        Ok(finished) => finished,
+        Err(error) => {
+            abandon(client, command, &plan, format!("could not be traced: {error}"));
+            return plain::exec(command);
+        }
+    };
+    match record::record(command, plan.clone(), &finished) {
+        Ok(params) => {
+            client.record(&params);
+        }
+        Err(reason) => abandon(client, command, &plan, reason),
+    }
+    tracer::end_like(finished.status)
+}
+
+fn abandon(client: &mut Client, command: &Command, plan: &MissPlan, reason: String) {
+    client.abandon(&AbandonParams {
+        session: command.session.clone(),
+        key: plan.key,
+        label: plan.label.clone(),
+        reason,
+        failed_hit: None,
+    });
+}

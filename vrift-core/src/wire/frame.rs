@@ -46,6 +46,14 @@ pub fn encode<T: serde::Serialize>(message: &T) -> Result<Vec<u8>, FrameError> {
     Ok(frame)
 }
 
+/// Reads a message's JSON.
+///
+/// # Errors
+/// [`FrameError::Io`] where it does not parse.
+pub fn decode<T: serde::de::DeserializeOwned>(json: &[u8]) -> Result<T, FrameError> {
+    Ok(serde_json::from_slice(json).map_err(io::Error::from)?)
+}
+
 /// Writes one message.
 ///
 /// # Errors

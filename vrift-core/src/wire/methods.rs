@@ -328,8 +328,11 @@ pub struct Change {
 /// [`method::LEASE_ACQUIRE`] and [`method::LEASE_RELEASE`].
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct LeaseParams {
-    /// The action's key.
+    /// What is to be computed: the action's key and the inputs that its arguments name.
     pub key: Digest,
+    /// How long to wait for another holder, milliseconds; a minute at most, which is the default.
+    #[serde(default)]
+    pub wait_ms: Option<u64>,
 }
 
 /// [`method::LEASE_ACQUIRE`].

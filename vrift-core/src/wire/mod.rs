@@ -5,7 +5,7 @@ mod methods;
 mod rpc;
 mod socket;
 
-pub use frame::{FRAME_HEADER, FrameError, MAX_FRAME, decode_len, encode, read_frame, write_frame};
+pub use frame::{FRAME_HEADER, FrameError, MAX_FRAME, decode, decode_len, encode, read_frame, write_frame};
 pub use methods::*;
 pub use rpc::{Reply, Request, RpcError, code};
 pub use socket::{bind, connect};

@@ -1,0 +1,84 @@
+//! The worker's answers. Whatever goes wrong here, the command runs without vrift.
+
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use vrift_core::PROTOCOL_VERSION;
+use vrift_core::wire::{self, AbandonParams, LookupParams, LookupResult, RecordParams, RecordResult, Reply, Request, method};
+
+use crate::command::{self, Command};
+
+/// How long a worker that is just being started may take to listen.
+const START: Duration = Duration::from_millis(300);
+
+/// The first wait between two attempts to connect; it doubles.
+const FIRST_WAIT: Duration = Duration::from_micros(500);
+
+/// An answer may wait for another build that runs the same action; the worker bounds that.
+const ANSWER: Duration = Duration::from_secs(90);
+
+/// A connection to the project's worker.
+pub struct Client {
+    stream: UnixStream,
+    next_id: u64,
+}
+
+impl Client {
+    /// Connects; `None` where no worker answers.
+    pub fn connect(command: &Command) -> Option<Self> {
+        let deadline = Instant::now() + START;
+        let mut wait = FIRST_WAIT;
+        loop {
+            match wire::connect(&command.socket, ANSWER) {
+                Ok(stream) => return Some(Self { stream, next_id: 1 }),
+                Err(_) if Instant::now() + wait < deadline && is_starting(&command.socket) => std::thread::sleep(wait),
+                Err(_) => return None,
+            }
+            wait *= 2;
+        }
+    }
+
+    /// Asks for a result.
+    pub fn lookup(&mut self, command: &Command) -> Option<LookupResult> {
+        let params = LookupParams {
+            protocol: PROTOCOL_VERSION,
+            session: command.session.clone(),
+            tool: command.tool,
+            program: command.program.clone(),
+            argv: command.argv.clone(),
+            cwd: command.cwd.clone(),
+            env: command.env.clone(),
+            umask: command::umask(),
+            roots: command.roots.clone(),
+            recache: command.recache(),
+        };
+        self.call(method::ACTION_LOOKUP, params)
+    }
+
+    /// Hands in a result.
+    pub fn record(&mut self, params: &RecordParams) -> Option<RecordResult> {
+        self.call(method::ACTION_RECORD, params)
+    }
+
+    /// Says that there will be no result.
+    pub fn abandon(&mut self, params: &AbandonParams) {
+        let _ = wire::write_frame(&mut self.stream, &Request::notification(method::ACTION_ABANDON, params));
+    }
+
+    fn call<P: Serialize, R: DeserializeOwned>(&mut self, method: &str, params: P) -> Option<R> {
+        let id = self.next_id;
+        self.next_id += 1;
+        wire::write_frame(&mut self.stream, &Request::new(method, params, id)).ok()?;
+        let json = wire::read_frame(&mut self.stream).ok()?;
+        let reply: Reply<R> = wire::decode(&json).ok()?;
+        reply.result.filter(|_| reply.id == Some(id))
+    }
+}
+
+/// Whether waiting for the socket may help: the folder that it is to appear in is there.
+fn is_starting(socket: &Path) -> bool {
+    socket.parent().is_some_and(Path::is_dir)
+}

@@ -1,0 +1,33 @@
+//! Running the command as if vrift were not there.
+
+use std::os::unix::process::CommandExt;
+use std::process::ExitCode;
+
+use crate::command::Command;
+
+/// Becomes the program. Returns only if it cannot be executed, with the status that a shell gives then: 127 where it is
+/// missing, 126 otherwise.
+pub fn exec(command: &Command) -> ExitCode {
+    let error = prepare(command, &[]).exec();
+    eprintln!("vrift-exec: cannot execute `{}`: {error}", command.program);
+    ExitCode::from(if error.kind() == std::io::ErrorKind::NotFound { 127 } else { 126 })
+}
+
+/// The command with further arguments at its end, its own environment and nothing of vrift's.
+pub(crate) fn prepare(command: &Command, extra: &[Vec<u8>]) -> std::process::Command {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    let mut child = std::process::Command::new(command.program.as_path());
+    if let Some(name) = command.argv.first() {
+        child.arg0(OsStr::from_bytes(name));
+    }
+    child.args(command.argv.iter().skip(1).map(|arg| OsStr::from_bytes(arg)));
+    child.args(extra.iter().map(|arg| OsStr::from_bytes(arg)));
+    child.env_clear();
+    for entry in &command.env {
+        if let Some(at) = entry.iter().position(|c| *c == b'=') {
+            child.env(OsStr::from_bytes(&entry[..at]), OsStr::from_bytes(&entry[at + 1..]));
+        }
+    }
+    child
+}

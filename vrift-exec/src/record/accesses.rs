@@ -1,0 +1,214 @@
+//! From events to what each path was to the run: an input, an output, both, or its own scratch.
+
+use std::collections::{BTreeMap, HashSet};
+
+use vrift_core::action::{Access, Tool};
+use vrift_core::arena::{Event, Trace};
+use vrift_core::event::{EventKind, flag};
+use vrift_core::paths::AbsPath;
+use vrift_core::wire::InputClaim;
+
+use super::Reason;
+use super::resolve::Resolver;
+use crate::command::Command;
+use crate::flags;
+
+/// What a path was to the run.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct PathFacts {
+    /// How it was looked at before the run changed it.
+    pub before: Option<Access>,
+    /// Its content was read before the run changed it.
+    pub read: bool,
+    /// The run changed it, or tried to bring it about.
+    pub changed: bool,
+    /// It was there before the run changed it.
+    pub existed: bool,
+    /// Its old content lives on in what the run left.
+    pub content_kept: bool,
+}
+
+/// Everything that the run touched.
+#[derive(Debug, Default)]
+pub struct Seen {
+    pub paths: BTreeMap<AbsPath, PathFacts>,
+    /// Libraries that its processes mapped.
+    pub libraries: HashSet<Vec<u8>>,
+    /// Folders whose listing does not matter to this tool.
+    unlisted: HashSet<Vec<u8>>,
+    /// rustc's incremental folder, and whether state from an earlier run was in it.
+    pub incremental: Option<AbsPath>,
+    pub incremental_loaded: bool,
+}
+
+/// Folders of the kernel: what is in them describes this machine and process, not the project.
+const KERNEL: [&str; 3] = ["/proc", "/sys", "/dev"];
+
+pub fn collect(command: &Command, trace: &Trace) -> Result<Seen, Reason> {
+    let mut seen = Seen {
+        unlisted: unlisted_folders(command),
+        incremental: flags::incremental_folder(command).and_then(|dir| AbsPath::resolve(&command.cwd, dir).ok()),
+        ..Seen::default()
+    };
+    let mut resolver = Resolver::default();
+    let mut made: HashSet<AbsPath> = HashSet::new();
+    for event in &trace.events {
+        if !is_about_a_path(event.kind) {
+            continue;
+        }
+        let Some(path) = resolver.clean(&event.path) else {
+            return Err(format!("it used a path that makes no sense: {}", String::from_utf8_lossy(&event.path)));
+        };
+        if KERNEL.iter().any(|root| {
+            path.as_bytes().strip_prefix(root.as_bytes()).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+        }) {
+            continue;
+        }
+        if event.kind == EventKind::Library {
+            seen.libraries.insert(path.as_bytes().to_vec());
+        }
+        note(&mut seen, &mut made, event, path)?;
+    }
+    if seen.incremental_loaded {
+        return Err("it built on the state of an earlier incremental compilation".to_owned());
+    }
+    Ok(seen)
+}
+
+fn is_about_a_path(kind: EventKind) -> bool {
+    !matches!(kind, EventKind::Env | EventKind::SignIn | EventKind::ExecFailed | EventKind::Spawned | EventKind::Untraced)
+}
+
+fn note(seen: &mut Seen, made: &mut HashSet<AbsPath>, event: &Event, path: AbsPath) -> Result<(), Reason> {
+    let incremental = seen.incremental.as_ref().is_some_and(|dir| path.below(dir).is_some());
+    if let Some(access) = look(event) {
+        let known = seen.paths.get(&path).copied().unwrap_or_default();
+        if known.changed || is_inside(made, &path) {
+            return Ok(());
+        }
+        if incremental {
+            seen.incremental_loaded |= access == Access::Content && path.file_name().starts_with(b"dep-graph");
+            return Ok(());
+        }
+        let facts = seen.paths.entry(path).or_default();
+        facts.read |= event.errno == 0 && matches!(event.kind, EventKind::OpenRead | EventKind::LinkFrom);
+        // Absence was seen first and is not undone by what somebody else does meanwhile: the worker finds that out.
+        facts.before = match facts.before {
+            Some(Access::Absent) => Some(Access::Absent),
+            before => before.max(Some(access)),
+        };
+        return Ok(());
+    }
+    if event.errno != 0 {
+        return Ok(());
+    }
+    let facts = seen.paths.entry(path.clone()).or_default();
+    let first = !facts.changed && !is_inside(made, &path);
+    match event.kind {
+        EventKind::OpenWrite => {
+            facts.existed |= first && event.flags & flag::EXISTED != 0;
+            facts.content_kept |= first && event.flags & flag::EXISTED != 0 && !incremental;
+        }
+        EventKind::Mkdir => {
+            made.insert(path);
+        }
+        EventKind::Remove => facts.existed |= first,
+        EventKind::RenameFrom | EventKind::Modify => {
+            facts.existed |= first;
+            facts.content_kept |= first && !incremental;
+        }
+        EventKind::RenameTo => {
+            made.insert(path);
+        }
+        _ => {}
+    }
+    facts.changed = true;
+    Ok(())
+}
+
+/// How an event looked at its path; `None` for those that change it.
+fn look(event: &Event) -> Option<Access> {
+    let looks = match event.kind {
+        EventKind::OpenRead | EventKind::Library | EventKind::Exec | EventKind::LinkFrom => Access::Content,
+        EventKind::Stat => Access::Content,
+        EventKind::Access => Access::Kind,
+        EventKind::Lstat | EventKind::Readlink => Access::Link,
+        EventKind::List => Access::Listing,
+        // What a failed attempt to change tells of the path.
+        EventKind::Mkdir if i32::from(event.errno) == libc::EEXIST => return Some(Access::Kind),
+        EventKind::OpenWrite if i32::from(event.errno) == libc::EEXIST => return Some(Access::Kind),
+        EventKind::OpenWrite if i32::from(event.errno) == libc::ENOENT => return Some(Access::Absent),
+        _ => return None,
+    };
+    match i32::from(event.errno) {
+        0 => Some(looks),
+        libc::ENOENT | libc::ENOTDIR => Some(Access::Absent),
+        // It is there, but not of the kind that the call wants, or not for us.
+        _ => Some(Access::Kind),
+    }
+}
+
+fn is_inside(made: &HashSet<AbsPath>, path: &AbsPath) -> bool {
+    if made.is_empty() {
+        return false;
+    }
+    let mut folder = Some(path.clone());
+    while let Some(at) = folder {
+        if made.contains(&at) {
+            return true;
+        }
+        folder = at.parent();
+    }
+    false
+}
+
+/// rustc lists every `-L` folder to find crates by name; those that it then uses are inputs by themselves. Other crates'
+/// artifacts appear in `-L dependency=` folders all the time.
+fn unlisted_folders(command: &Command) -> HashSet<Vec<u8>> {
+    let mut folders = HashSet::new();
+    if !matches!(command.tool, Tool::Rustc | Tool::Clippy | Tool::Rustdoc) {
+        return folders;
+    }
+    let mut args = command.argv.iter();
+    while let Some(arg) = args.next() {
+        let value = match &arg[..] {
+            b"-L" => args.next().map(|next| &next[..]),
+            other => other.strip_prefix(b"-L"),
+        };
+        if let Some(dir) =
+            value.and_then(|v| v.strip_prefix(b"dependency=")).and_then(|dir| AbsPath::resolve(&command.cwd, dir).ok())
+        {
+            folders.insert(dir.as_bytes().to_vec());
+        }
+    }
+    folders
+}
+
+impl Seen {
+    /// What must hold before the run for its result to be the same.
+    pub fn claims(&self, command: &Command) -> Vec<InputClaim> {
+        let compiler = command.tool != Tool::BuildScript && command.tool != Tool::Script;
+        let mut claims = Vec::new();
+        for (path, facts) in &self.paths {
+            let Some(mut access) = facts.before else { continue };
+            if facts.changed && (compiler || access != Access::Absent) {
+                // Compilers look whether they can write what they are about to replace. What anybody read before changing it
+                // is refused elsewhere.
+                continue;
+            }
+            if access == Access::Listing && self.unlisted.contains(path.as_bytes()) {
+                access = Access::Kind;
+            }
+            if access != Access::Absent && above_a_checkout(command, path) {
+                continue;
+            }
+            claims.push(InputClaim { path: path.clone(), access });
+        }
+        claims
+    }
+}
+
+/// Folders above a checkout are there wherever the checkout is.
+fn above_a_checkout(command: &Command, path: &AbsPath) -> bool {
+    command.roots.per_checkout().iter().any(|(_, root)| root.below(path).is_some_and(|rest| !rest.is_empty()))
+}

@@ -1,0 +1,58 @@
+//! From what was seen of a run to what is stored of it.
+//!
+//! In doubt nothing is stored: every function here that cannot vouch for its part returns the reason as an error.
+
+mod accesses;
+mod environment;
+mod outputs;
+mod resolve;
+mod said;
+mod whole;
+
+use vrift_core::paths::{AbsPath, Root};
+use vrift_core::wire::{MissPlan, RecordParams};
+use vrift_store::Cas;
+
+use crate::command::Command;
+use crate::dump;
+use crate::tracer::Finished;
+
+/// Why a run is not stored: one sentence for `vrift why`.
+pub type Reason = String;
+
+/// Turns a finished run into a record; its outputs are in the store afterwards.
+///
+/// # Errors
+/// The [`Reason`] where the run is not to be stored.
+pub fn record(command: &Command, plan: MissPlan, finished: &Finished) -> Result<RecordParams, Reason> {
+    let trace = finished.trace.as_ref().map_err(ToString::to_string)?;
+    if let Some(dir) = &command.trace_dir {
+        dump::dump(dir, &plan.label, trace);
+    }
+    whole::check(finished, trace)?;
+    let seen = accesses::collect(command, trace)?;
+    let environment = environment::inputs(command, trace, &seen)?;
+    let cas = Cas::open(command.source.as_path());
+    let left = outputs::collect(command, &cas, &seen)?;
+    let said = said::chunks(command, finished)?;
+    let bound = if left.bound || said.bound { per_checkout(command) } else { Vec::new() };
+    Ok(RecordParams {
+        session: command.session.clone(),
+        plan,
+        roots: command.roots.clone(),
+        started_ns: finished.started_ns,
+        inputs: seen.claims(command),
+        env: environment.inputs,
+        env_closed: environment.closed,
+        outputs: left.outputs,
+        stamps: left.stamps,
+        stdio: said.chunks,
+        bound,
+        wall_us: finished.wall_us,
+        cpu_us: finished.cpu_us,
+    })
+}
+
+fn per_checkout(command: &Command) -> Vec<(Root, AbsPath)> {
+    command.roots.per_checkout().iter().cloned().collect()
+}

@@ -1,0 +1,190 @@
+//! What the run left behind, and bringing it into the store.
+
+use std::fs;
+use std::io::Read;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
+use vrift_core::action::{Access, Output, OutputState, Place, Tool};
+use vrift_core::digest::Digest;
+use vrift_core::paths::{AbsPath, Root, Roots};
+use vrift_core::wire::OutputStamp;
+use vrift_store::cas::file_stamp;
+use vrift_store::{Cas, Ingest};
+
+use super::Reason;
+use super::accesses::{PathFacts, Seen};
+use crate::command::Command;
+
+/// The outputs.
+#[derive(Default)]
+pub struct Left {
+    pub outputs: Vec<Output>,
+    pub stamps: Vec<OutputStamp>,
+    /// One of them carries this checkout's path where it cannot be replaced.
+    pub bound: bool,
+}
+
+/// More outputs than this make no action.
+const MOST_OUTPUTS: usize = 100_000;
+
+/// A file larger than this is not stored: it is read into memory once.
+const LARGEST_FILE: u64 = 2 << 30;
+
+pub fn collect(command: &Command, cas: &Cas, seen: &Seen) -> Result<Left, Reason> {
+    let mut collector = Collector { command, cas, seen, roots: command.roots.per_checkout(), left: Left::default() };
+    for (path, facts) in seen.paths.iter().filter(|(_, facts)| facts.changed) {
+        collector.one(path, facts)?;
+    }
+    // Folders come before what is in them: the paths are sorted. A tree that was renamed into place is walked when its
+    // folder comes up, and its files may have come up by themselves.
+    collector.left.outputs.dedup_by(|a, b| a.path == b.path);
+    Ok(collector.left)
+}
+
+struct Collector<'a> {
+    command: &'a Command,
+    cas: &'a Cas,
+    seen: &'a Seen,
+    roots: Roots,
+    left: Left,
+}
+
+impl Collector<'_> {
+    fn one(&mut self, path: &AbsPath, facts: &PathFacts) -> Result<(), Reason> {
+        let meta = match fs::symlink_metadata(path.as_path()) {
+            Ok(meta) => meta,
+            Err(_) => return self.gone(path, facts),
+        };
+        if !self.is_inside(path) {
+            return Err(format!("it wrote outside the project: {path}"));
+        }
+        if facts.content_kept
+            || (facts.before.is_some_and(|before| before == Access::Content) && meta.is_file() && !self.replaces_unread(path))
+        {
+            return Err(format!("it changed a file that was there before: {path}"));
+        }
+        self.add(path, &meta)
+    }
+
+    /// Compilers only look at what they are about to replace; their reading of it would be an `open`, which they do not do.
+    fn replaces_unread(&self, _path: &AbsPath) -> bool {
+        !matches!(self.command.tool, Tool::BuildScript | Tool::Script)
+    }
+
+    fn gone(&mut self, path: &AbsPath, facts: &PathFacts) -> Result<(), Reason> {
+        let was_there = facts.existed || facts.before.is_some_and(|before| before != Access::Absent);
+        if !was_there || self.is_optional(path) {
+            return Ok(());
+        }
+        if !self.is_inside(path) {
+            return Err(format!("it removed something outside the project: {path}"));
+        }
+        self.push(path, OutputState::Removed)
+    }
+
+    fn add(&mut self, path: &AbsPath, meta: &fs::Metadata) -> Result<(), Reason> {
+        let mode = meta.permissions().mode() & 0o7777;
+        if meta.is_file() {
+            return self.file(path, mode);
+        }
+        if meta.file_type().is_symlink() {
+            let target = fs::read_link(path.as_path()).map_err(|e| format!("`{path}` could not be read: {e}"))?;
+            let target = self.roots.template_text(target.as_os_str().as_bytes());
+            self.left.bound |= target.doubtful;
+            return self.push(path, OutputState::Symlink { target });
+        }
+        if !meta.is_dir() {
+            return Err(format!("it made something that is no file, folder or link: {path}"));
+        }
+        self.push(path, OutputState::Dir { mode })?;
+        let entries = fs::read_dir(path.as_path()).map_err(|e| format!("`{path}` could not be listed: {e}"))?;
+        let mut children: Vec<AbsPath> =
+            entries.flatten().filter_map(|entry| AbsPath::try_from(entry.path().as_path()).ok()).collect();
+        children.sort();
+        for child in children.iter().filter(|child| !self.seen.paths.get(child).is_some_and(|facts| facts.changed)) {
+            let meta = fs::symlink_metadata(child.as_path()).map_err(|e| format!("`{child}` could not be looked at: {e}"))?;
+            self.add(child, &meta)?;
+        }
+        Ok(())
+    }
+
+    fn file(&mut self, path: &AbsPath, mode: u32) -> Result<(), Reason> {
+        let (content, stamp) = read_still(path)?;
+        let digest = Digest::of(&content);
+        let optional = self.is_optional(path);
+        let mut place = place_of(self.command, path, optional);
+        let mut blob_content = None;
+        if self.roots.occur_in(&content) && !optional {
+            let template = if content.contains(&0) { None } else { Some(self.roots.template_text(&content)) };
+            match template.filter(|template| !template.doubtful) {
+                Some(template) => {
+                    place = Place::Render;
+                    blob_content = Some(template.bytes.0);
+                }
+                None => self.left.bound = true,
+            }
+        }
+        let store = |e: vrift_store::CasError| e.to_string();
+        let blob = match (&blob_content, place) {
+            (Some(template), _) => self.cas.insert_bytes(template).map_err(store)?,
+            (None, Place::Link) => self.cas.ingest_file(path.as_path(), Ingest::Link, &content, &stamp).map_err(store)?,
+            (None, _) => self.cas.ingest_file(path.as_path(), Ingest::Copy, &content, &stamp).map_err(store)?,
+        };
+        self.left.stamps.push(OutputStamp { path: path.clone(), stamp, digest });
+        self.push(path, OutputState::File { blob: blob.digest, size: blob.size, mode, place })
+    }
+
+    fn push(&mut self, path: &AbsPath, state: OutputState) -> Result<(), Reason> {
+        if self.left.outputs.len() >= MOST_OUTPUTS {
+            return Err(format!("it made more than {MOST_OUTPUTS} files"));
+        }
+        self.left.outputs.push(Output { path: self.command.roots.template_path(path), state, optional: self.is_optional(path) });
+        Ok(())
+    }
+
+    fn is_optional(&self, path: &AbsPath) -> bool {
+        self.seen.incremental.as_ref().is_some_and(|dir| path.below(dir).is_some())
+    }
+
+    fn is_inside(&self, path: &AbsPath) -> bool {
+        [Root::Project, Root::Target].iter().any(|root| self.command.roots.get(*root).is_some_and(|at| path.below(at).is_some()))
+    }
+}
+
+/// Which outputs may share an inode with their blob: those that no tool rewrites in place.
+fn place_of(command: &Command, path: &AbsPath, optional: bool) -> Place {
+    if optional {
+        // rustc replaces the files of its incremental state and never changes one, since it links them between sessions.
+        return Place::Link;
+    }
+    if !command.is_rustc() {
+        return Place::Copy;
+    }
+    let name = path.file_name();
+    let extension = name.iter().rposition(|c| *c == b'.').map(|at| &name[at + 1..]);
+    let primary = command.var("CARGO_PRIMARY_PACKAGE").is_some();
+    match extension {
+        Some(b"rlib" | b"rmeta") => Place::Link,
+        Some(b"so") if !primary => Place::Link,
+        None if name.starts_with(b"build_script_") => Place::Link,
+        _ => Place::Copy,
+    }
+}
+
+/// A file's content with the stat that it had before and after it was read.
+fn read_still(path: &AbsPath) -> Result<(Vec<u8>, vrift_core::wire::Stamp), Reason> {
+    let fail = |e: std::io::Error| format!("`{path}` could not be read: {e}");
+    let mut file = fs::File::open(path.as_path()).map_err(fail)?;
+    let before = file.metadata().map_err(fail)?;
+    if before.size() > LARGEST_FILE {
+        return Err(format!("`{path}` is too large to store"));
+    }
+    let mut content = Vec::with_capacity(usize::try_from(before.size()).unwrap_or(0) + 1);
+    file.read_to_end(&mut content).map_err(fail)?;
+    let (before, after) = (file_stamp(&before), file_stamp(&file.metadata().map_err(fail)?));
+    if before != after || before.size != content.len() as u64 {
+        return Err(format!("`{path}` was still being written"));
+    }
+    Ok((content, before))
+}

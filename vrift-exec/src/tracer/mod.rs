@@ -1,0 +1,202 @@
+//! Running a program for real and watching it.
+//!
+//! The program runs with the shim and an arena, its output passes through this process on its way, and this process adopts
+//! whatever the program leaves running (it is its children's subreaper), so that a surviving child is noticed.
+
+mod pty;
+mod pump;
+mod signals;
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Child, ExitCode, ExitStatus, Stdio};
+use std::time::Instant;
+
+use vrift_core::action::Stream;
+use vrift_core::arena::{ArenaFile, DEFAULT_CAPACITY, Trace, TraceError, read_trace};
+use vrift_core::context::{Field, mode};
+use vrift_core::env;
+
+use crate::command::Command;
+use crate::{flags, plain};
+
+/// What a run left.
+pub struct Finished {
+    /// How it ended.
+    pub status: ExitStatus,
+    /// What it said, in order; `None` where that was too much to keep.
+    pub stdio: Option<Vec<(Stream, Vec<u8>)>>,
+    /// What it did.
+    pub trace: Result<Trace, TraceError>,
+    /// `CLOCK_REALTIME_COARSE` before it started, nanoseconds: the clock that file systems stamp with.
+    pub started_ns: u64,
+    /// Wall time, microseconds.
+    pub wall_us: u64,
+    /// User and system time of it and all children that were waited for, microseconds.
+    pub cpu_us: u64,
+    /// It left processes running.
+    pub survivors: bool,
+}
+
+/// Runs the command with `extra` arguments under the tracer.
+///
+/// # Errors
+/// Where the arena cannot be made or the program not be started; then nothing has run.
+pub fn run(command: &Command, extra: &[Vec<u8>]) -> io::Result<Finished> {
+    let arena = ArenaFile::create(DEFAULT_CAPACITY)?;
+    become_subreaper()?;
+    let mut child_command = plain::prepare(command, extra);
+    let variables = child_variables(command, &arena);
+    for (name, value) in &variables {
+        child_command.env(name, OsStr::from_bytes(value));
+    }
+    die_with_parent(&mut child_command);
+    let mut streams = Streams::open(&mut child_command)?;
+    let started_ns = coarse_now();
+    let start = Instant::now();
+    let mut child = child_command.spawn()?;
+    // The slave ends of terminals live on in the command otherwise, and the master would never see their end.
+    drop(child_command);
+    signals::forward_to(child.id());
+    let stdio = pump::pump(streams.sources(&mut child));
+    let status = child.wait()?;
+    let survivors = has_children();
+    let wall_us = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
+    Ok(Finished { status, stdio, trace: read_trace(arena.map()), started_ns, wall_us, cpu_us: children_cpu_us(), survivors })
+}
+
+/// The variables that make the child sign in.
+fn child_variables(command: &Command, arena: &ArenaFile) -> Vec<(&'static str, Vec<u8>)> {
+    let context = command.context();
+    let arena = arena.path();
+    let mut modes: Vec<u8> = context.get(Field::Mode).to_vec();
+    if flags::portable_cwd(command) {
+        modes.push(mode::PORTABLE_CWD);
+    }
+    let value = context.with(Field::Arena, arena.as_bytes()).with(Field::Mode, &modes).encode();
+    let mut preload = context.get(Field::Shim).to_vec();
+    if let Some(users) = command.var("LD_PRELOAD").filter(|users| !users.is_empty()) {
+        preload.push(b':');
+        preload.extend_from_slice(users);
+    }
+    vec![(env::CONTEXT, value), ("LD_PRELOAD", preload)]
+}
+
+/// Where the child's output goes: pipes, or terminals where this process has one.
+struct Streams {
+    terminal: Option<(File, Vec<Stream>)>,
+}
+
+impl Streams {
+    fn open(child: &mut std::process::Command) -> io::Result<Self> {
+        let terminals: Vec<Stream> =
+            [(Stream::Out, 1), (Stream::Err, 2)].into_iter().filter(|(_, fd)| pty::is_terminal(*fd)).map(|(s, _)| s).collect();
+        child.stdout(Stdio::piped()).stderr(Stdio::piped());
+        if terminals.is_empty() {
+            return Ok(Self { terminal: None });
+        }
+        let pty = pty::open()?;
+        for stream in &terminals {
+            let slave: OwnedFd = pty.slave.try_clone()?.into();
+            match stream {
+                Stream::Out => child.stdout(slave),
+                Stream::Err => child.stderr(slave),
+            };
+        }
+        Ok(Self { terminal: Some((pty.master, terminals)) })
+    }
+
+    /// The ends to read from, each with the stream that it stands for. One terminal serves both streams; what comes from it
+    /// goes to the first of them.
+    fn sources(&mut self, child: &mut Child) -> Vec<pump::Source> {
+        let mut sources = Vec::new();
+        if let Some((master, streams)) = self.terminal.take() {
+            sources.push(pump::Source { from: master, stream: streams.first().copied().unwrap_or(Stream::Err) });
+        }
+        let mut add = |fd: OwnedFd, stream| sources.push(pump::Source { from: File::from(fd), stream });
+        if let Some(out) = child.stdout.take() {
+            add(out.into(), Stream::Out);
+        }
+        if let Some(err) = child.stderr.take() {
+            add(err.into(), Stream::Err);
+        }
+        sources
+    }
+}
+
+/// Ends this process as the child ended: with its status, or by its signal.
+pub fn end_like(status: ExitStatus) -> ExitCode {
+    if let Some(signal) = status.signal() {
+        signals::die_of(signal);
+        return ExitCode::from(u8::try_from(128 + signal).unwrap_or(u8::MAX));
+    }
+    ExitCode::from(u8::try_from(status.code().unwrap_or(1)).unwrap_or(1))
+}
+
+fn become_subreaper() -> io::Result<()> {
+    // SAFETY: takes numbers alone.
+    match unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Whoever kills this process means the program.
+fn die_with_parent(child: &mut std::process::Command) {
+    // SAFETY: between fork and exec the closure makes one system call, which is async-signal-safe.
+    unsafe {
+        child.pre_exec(|| {
+            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0);
+            Ok(())
+        });
+    }
+}
+
+/// Whether children are still running; those that have ended are reaped.
+fn has_children() -> bool {
+    loop {
+        // SAFETY: a null status is allowed.
+        match unsafe { libc::waitpid(-1, std::ptr::null_mut(), libc::WNOHANG) } {
+            0 => return true,
+            pid if pid < 0 => return false,
+            _ => {}
+        }
+    }
+}
+
+fn children_cpu_us() -> u64 {
+    let mut usage = std::mem::MaybeUninit::<libc::rusage>::zeroed();
+    // SAFETY: the buffer is a `struct rusage`, for which all zeroes are valid too.
+    let usage = unsafe {
+        libc::getrusage(libc::RUSAGE_CHILDREN, usage.as_mut_ptr());
+        usage.assume_init()
+    };
+    let us = |time: libc::timeval| u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000 + u64::try_from(time.tv_usec).unwrap_or(0);
+    us(usage.ru_utime) + us(usage.ru_stime)
+}
+
+fn coarse_now() -> u64 {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the buffer is a `struct timespec`.
+    unsafe { libc::clock_gettime(libc::CLOCK_REALTIME_COARSE, &raw mut now) };
+    u64::try_from(now.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(now.tv_nsec).unwrap_or(0)
+}
+
+/// Waits until one of the files is readable or closed; returns which are.
+fn wait_readable<'a>(files: impl Iterator<Item = &'a File>) -> Vec<bool> {
+    let mut polls: Vec<_> = files.map(|file| libc::pollfd { fd: file.as_raw_fd(), events: libc::POLLIN, revents: 0 }).collect();
+    loop {
+        // SAFETY: the list is valid for its length.
+        let ready = unsafe { libc::poll(polls.as_mut_ptr(), polls.len() as libc::nfds_t, -1) };
+        if ready >= 0 {
+            return polls.iter().map(|poll| poll.revents != 0).collect();
+        }
+        if io::Error::last_os_error().kind() != io::ErrorKind::Interrupted {
+            return vec![true; polls.len()];
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! Passing output on while keeping it.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+
+use vrift_core::action::Stream;
+
+use super::wait_readable;
+
+/// More output than this is passed on but not kept: the action is not stored.
+const MOST_KEPT: usize = 8 << 20;
+
+/// Bytes read at a time.
+const CHUNK: usize = 64 << 10;
+
+/// An end to read from.
+pub struct Source {
+    pub from: File,
+    pub stream: Stream,
+}
+
+/// All output in order, a piece a stream; nothing where it is too much.
+pub type Kept = Option<Vec<(Stream, Vec<u8>)>>;
+
+/// Passes on until every source has ended, as whoever reads this process's output would wait for the program's.
+pub fn pump(mut sources: Vec<Source>) -> Kept {
+    let mut kept = Some(Vec::new());
+    let mut total = 0;
+    let mut buffer = vec![0; CHUNK];
+    while !sources.is_empty() {
+        let mut ready = wait_readable(sources.iter().map(|source| &source.from)).into_iter();
+        sources.retain_mut(|source| {
+            if !ready.next().unwrap_or(true) {
+                return true;
+            }
+            match source.from.read(&mut buffer) {
+                Ok(0) => false,
+                Ok(len) => {
+                    pass_on(source.stream, &buffer[..len]);
+                    total += len;
+                    keep(&mut kept, total, source.stream, &buffer[..len]);
+                    true
+                }
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => true,
+                // EIO: the last user of a terminal has gone.
+                Err(_) => false,
+            }
+        });
+    }
+    kept
+}
+
+fn keep(kept: &mut Kept, total: usize, stream: Stream, bytes: &[u8]) {
+    if total > MOST_KEPT {
+        *kept = None;
+    }
+    let Some(list) = kept else { return };
+    match list.last_mut() {
+        Some((last, text)) if *last == stream => text.extend_from_slice(bytes),
+        _ => list.push((stream, bytes.to_vec())),
+    }
+}
+
+fn pass_on(stream: Stream, bytes: &[u8]) {
+    // A reader that has gone is the program's business: it gets no SIGPIPE through us, but its own next write will not be read.
+    let _ = match stream {
+        Stream::Out => {
+            let mut out = io::stdout().lock();
+            out.write_all(bytes).and_then(|()| out.flush())
+        }
+        Stream::Err => io::stderr().lock().write_all(bytes),
+    };
+}

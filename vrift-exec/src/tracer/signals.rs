@@ -1,0 +1,48 @@
+//! Signals that are meant for the program.
+
+use std::sync::atomic::{AtomicI32, Ordering};
+
+use libc::{c_int, c_void, siginfo_t};
+
+static CHILD: AtomicI32 = AtomicI32::new(0);
+
+/// Terminates of these that somebody sends to this process go to the child; those that a terminal sends to the whole group
+/// have reached it already. This process waits for the child in either case.
+pub fn forward_to(child: u32) {
+    CHILD.store(child as i32, Ordering::Relaxed);
+    for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT] {
+        // SAFETY: all zeroes are a valid `struct sigaction`, which the call fills or reads.
+        unsafe {
+            let mut old: libc::sigaction = std::mem::zeroed();
+            libc::sigaction(signal, std::ptr::null(), &raw mut old);
+            if old.sa_sigaction == libc::SIG_IGN {
+                continue;
+            }
+            let mut new: libc::sigaction = std::mem::zeroed();
+            new.sa_sigaction = forward as *const () as usize;
+            new.sa_flags = libc::SA_SIGINFO | libc::SA_RESTART;
+            libc::sigaction(signal, &raw const new, std::ptr::null_mut());
+        }
+    }
+}
+
+extern "C" fn forward(signal: c_int, info: *mut siginfo_t, _: *mut c_void) {
+    // SAFETY: the kernel passes a valid record; `kill` is async-signal-safe.
+    unsafe {
+        if (*info).si_code == libc::SI_USER {
+            libc::kill(CHILD.load(Ordering::Relaxed), signal);
+        }
+    }
+}
+
+/// Dies of `signal`. Returns where the signal does not end a process.
+pub fn die_of(signal: c_int) {
+    // SAFETY: takes numbers alone; the default action has no handler to be wrong about. No core file of this process: the
+    // child has left its own.
+    unsafe {
+        let limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+        libc::setrlimit(libc::RLIMIT_CORE, &raw const limit);
+        libc::signal(signal, libc::SIG_DFL);
+        libc::raise(signal);
+    }
+}

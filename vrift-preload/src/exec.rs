@@ -1,0 +1,371 @@
+//! What happens to a program that is about to be executed.
+//!
+//! | program | becomes |
+//! |---|---|
+//! | worth an action, by [`vrift_core::rules::classify`] | `vrift-exec <kind> <program> <arguments>` |
+//! | one that the preload cannot follow | itself, without the preload; the enclosing action is told |
+//! | outside any action, from the target folder (a test, `cargo run`) | itself, without the preload: it is the user's own |
+//! | any other | itself, with preload and context |
+
+use core::ffi::{c_char, c_int};
+
+use vrift_core::action::Tool;
+use vrift_core::context::{Context, Field, SEPARATOR, mode};
+use vrift_core::env;
+use vrift_core::event::{EventKind, flag};
+use vrift_core::rules::{self, Enclosing};
+
+use crate::elf::{self, Program};
+use crate::path;
+use crate::state;
+use crate::sys;
+use crate::trace::Trace;
+
+/// How a program is executed in the end.
+pub struct Plan {
+    pub path: *const c_char,
+    pub argv: *const *const c_char,
+    pub envp: *const *const c_char,
+}
+
+type Strings = *const *const c_char;
+
+enum Verdict {
+    Action(Tool),
+    Follow,
+    Leave,
+}
+
+/// Plans the execution of `path`, which is not searched for, and calls `then` with the plan. Also reports it.
+///
+/// # Safety
+/// `path` must be NUL-terminated, `argv` and `envp` null or NULL-terminated lists of such strings.
+pub unsafe fn plan<R>(path: *const c_char, argv: Strings, envp: Strings, then: impl FnOnce(&Plan) -> R) -> R {
+    let plain = Plan { path, argv, envp };
+    let Some(context) = state::context() else { return then(&plain) };
+    let trace = state::trace();
+    // SAFETY: the caller vouches for all three.
+    unsafe {
+        if let Some(trace) = trace {
+            announce(trace, path);
+        }
+        let verdict = judge(context, trace, path, envp);
+        if matches!(verdict, Verdict::Leave) {
+            return then(&plain);
+        }
+        let size = size_of_plan(context, path, argv, envp);
+        with_room(size, |room| match room.and_then(|room| Builder { room, used: 0 }.build(context, &verdict, &plain)) {
+            Some(plan) => then(&plan),
+            None => then(&plain),
+        })
+    }
+}
+
+/// Reports that the program is about to be executed, which is a read of it.
+unsafe fn announce(trace: &Trace, path: *const c_char) {
+    // SAFETY: the caller vouches for the path.
+    unsafe {
+        path::absolute(path::At::cwd(path), |pieces| match pieces {
+            Some(pieces) => trace.append(EventKind::Exec, 0, 0, 0, pieces),
+            None => trace.append(EventKind::Exec, flag::UNRESOLVED, 0, 0, &[path::bytes(path)]),
+        });
+    }
+}
+
+unsafe fn judge(context: &Context<'_>, trace: Option<&Trace>, path: *const c_char, envp: Strings) -> Verdict {
+    // SAFETY: the caller vouches for `path` and `envp`.
+    let (name, out_dir) = unsafe { (path::bytes(path), find(envp, b"OUT_DIR").is_some()) };
+    let enclosing = match trace {
+        None => Enclosing::Nothing,
+        Some(_) if context.has(mode::NESTED) => Enclosing::Nesting,
+        Some(_) => Enclosing::Whole,
+    };
+    if let Some(tool) = rules::classify(name, out_dir, enclosing) {
+        // SAFETY: as above.
+        if unsafe { sys::access(libc::AT_FDCWD, path, libc::X_OK) } == 0 {
+            return Verdict::Action(tool);
+        }
+    }
+    if trace.is_none() && own_program(context, name) {
+        return Verdict::Leave;
+    }
+    let mut room = [0; 256];
+    // SAFETY: as above.
+    let mut program = unsafe { elf::inspect(path, &mut room) };
+    if let Program::Script { interpreter } = program {
+        if let (Some(trace), Some(name)) = (trace, room.get(..interpreter)) {
+            trace.known_path(EventKind::OpenRead, 0, name);
+        }
+        let mut deeper = [0; 256];
+        // SAFETY: `inspect` has put a NUL behind the interpreter's name.
+        program = unsafe { elf::inspect(room.as_ptr().cast(), &mut deeper) };
+    }
+    match program {
+        Program::Lost(reason) => {
+            if let Some(trace) = trace {
+                trace.untraced(reason, name);
+            }
+            Verdict::Leave
+        }
+        Program::Followed | Program::Script { .. } | Program::Unknown => Verdict::Follow,
+    }
+}
+
+/// Whether the program was built by this build: in the target folder.
+fn own_program(context: &Context<'_>, name: &[u8]) -> bool {
+    let below = |rest: &[u8]| rest.starts_with(b"/");
+    let target = context.get(Field::Target);
+    let inside = !target.is_empty() && name.strip_prefix(target).is_some_and(below);
+    let project = context.get(Field::Project);
+    inside
+        || (!project.is_empty() && name.strip_prefix(project).and_then(|rest| rest.strip_prefix(b"/target")).is_some_and(below))
+}
+
+/// Builds lists and strings in one piece of memory.
+struct Builder<'a> {
+    room: &'a mut [u8],
+    used: usize,
+}
+
+impl Builder<'_> {
+    unsafe fn build(mut self, context: &Context<'_>, verdict: &Verdict, plain: &Plan) -> Option<Plan> {
+        // SAFETY: the caller vouches for the plain plan's lists.
+        unsafe {
+            match verdict {
+                Verdict::Action(tool) => {
+                    let exec = self.string(&[context.get(Field::Exec)])?;
+                    let program = path::absolute(path::At::cwd(plain.path), |pieces| self.string(pieces?))?;
+                    let name = self.string(&[b"vrift-exec"])?;
+                    let tool = self.string(&[tool.name().as_bytes()])?;
+                    let argv = self.list(plain.argv, None, &[name, tool, program], &[])?;
+                    let envp = self.environment(context, plain.envp, false)?;
+                    Some(Plan { path: exec, argv, envp })
+                }
+                Verdict::Follow | Verdict::Leave => {
+                    let envp = self.environment(context, plain.envp, true)?;
+                    Some(Plan { path: plain.path, argv: plain.argv, envp })
+                }
+            }
+        }
+    }
+
+    /// The program's environment with the context and, if asked, this library as the first preload.
+    unsafe fn environment(&mut self, context: &Context<'_>, envp: Strings, preload: bool) -> Option<Strings> {
+        // SAFETY: the caller vouches for `envp`.
+        unsafe {
+            let variable = self.context(context)?;
+            if !preload {
+                return self.list(envp, None, &[], &[variable]);
+            }
+            let users = find(envp, b"LD_PRELOAD").unwrap_or(b"");
+            let colon: &[u8] = if users.is_empty() { b"" } else { b":" };
+            let preloads = self.string(&[b"LD_PRELOAD=", context.get(Field::Shim), colon, users])?;
+            self.list(envp, Some(b"LD_PRELOAD"), &[], &[variable, preloads])
+        }
+    }
+
+    fn context(&mut self, context: &Context<'_>) -> Option<*const c_char> {
+        let start = self.used;
+        self.push(env::CONTEXT.as_bytes())?;
+        self.push(b"=")?;
+        for (index, field) in context.fields().iter().enumerate() {
+            if index > 0 {
+                self.push(&[SEPARATOR])?;
+            }
+            self.push(field)?;
+        }
+        self.push(b"\0")?;
+        Some(self.room[start..].as_ptr().cast())
+    }
+
+    fn string(&mut self, pieces: &[&[u8]]) -> Option<*const c_char> {
+        let start = self.used;
+        for piece in pieces {
+            self.push(piece)?;
+        }
+        self.push(b"\0")?;
+        Some(self.room[start..].as_ptr().cast())
+    }
+
+    /// A NULL-terminated list: `first`, then `old` without the variable `without`, then `last`. Where `first` is given,
+    /// `old` is a list of arguments.
+    unsafe fn list(
+        &mut self,
+        old: Strings,
+        without: Option<&[u8]>,
+        first: &[*const c_char],
+        last: &[*const c_char],
+    ) -> Option<Strings> {
+        let pad = self.room[self.used..].as_ptr().align_offset(align_of::<*const c_char>());
+        self.used = self.used.checked_add(pad)?;
+        let start = self.used;
+        let mut push = |entry: *const c_char| self.push(&(entry as usize).to_ne_bytes());
+        for entry in first {
+            push(*entry)?;
+        }
+        let mut at = old;
+        // SAFETY: the caller vouches for `old`.
+        unsafe {
+            while !at.is_null() && !(*at).is_null() {
+                if !without.is_some_and(|name| is_variable(*at, name)) {
+                    push(*at)?;
+                }
+                at = at.add(1);
+            }
+        }
+        for entry in last {
+            push(*entry)?;
+        }
+        push(core::ptr::null())?;
+        Some(self.room[start..].as_ptr().cast())
+    }
+
+    fn push(&mut self, bytes: &[u8]) -> Option<()> {
+        let end = self.used.checked_add(bytes.len())?;
+        self.room.get_mut(self.used..end)?.copy_from_slice(bytes);
+        self.used = end;
+        Some(())
+    }
+}
+
+/// An upper bound of what [`Builder`] needs.
+unsafe fn size_of_plan(context: &Context<'_>, path: *const c_char, argv: Strings, envp: Strings) -> usize {
+    const POINTER: usize = size_of::<*const c_char>();
+    // SAFETY: the caller vouches for all three.
+    let (args, vars, path, users) =
+        unsafe { (count(argv), count(envp), path::bytes(path).len(), find(envp, b"LD_PRELOAD").map_or(0, <[u8]>::len)) };
+    let fields: usize = context.fields().iter().map(|field| field.len() + 1).sum();
+    let strings =
+        fields + 2 * (path::ROOM + path) + users + context.get(Field::Exec).len() + context.get(Field::Shim).len() + 256;
+    strings + (args + vars + 16) * POINTER
+}
+
+/// Calls `then` with `size` bytes of memory: on the stack, or mapped where that would be large. A `vfork` child's mapping
+/// outlives it in its parent, which is why the stack comes first.
+fn with_room<R>(size: usize, then: impl FnOnce(Option<&mut [u8]>) -> R) -> R {
+    const SMALL: usize = 24 << 10;
+    const LARGE: usize = 192 << 10;
+    if size <= SMALL {
+        return then(Some(&mut [0; SMALL]));
+    }
+    if size <= LARGE {
+        return then(Some(&mut [0; LARGE]));
+    }
+    let Some(at) = sys::map_memory(size) else { return then(None) };
+    // SAFETY: a fresh mapping of `size` zeroed bytes that nobody else knows.
+    let result = then(Some(unsafe { core::slice::from_raw_parts_mut(at, size) }));
+    // SAFETY: the slice is gone: `then` has returned, so nothing was executed in this process.
+    unsafe { sys::unmap_memory(at, size) };
+    result
+}
+
+/// The value of a variable in a list.
+///
+/// # Safety
+/// `envp` must be null or a NULL-terminated list of strings.
+pub unsafe fn find<'a>(envp: Strings, name: &[u8]) -> Option<&'a [u8]> {
+    let mut at = envp;
+    // SAFETY: the caller vouches for the list.
+    unsafe {
+        while !at.is_null() && !(*at).is_null() {
+            if is_variable(*at, name) {
+                return path::bytes(*at).get(name.len() + 1..);
+            }
+            at = at.add(1);
+        }
+    }
+    None
+}
+
+unsafe fn is_variable(entry: *const c_char, name: &[u8]) -> bool {
+    // SAFETY: the caller vouches for the entry.
+    unsafe { path::bytes(entry) }.strip_prefix(name).is_some_and(|rest| rest.starts_with(b"="))
+}
+
+unsafe fn count(list: Strings) -> usize {
+    let mut n = 0;
+    // SAFETY: the caller vouches for the list.
+    unsafe {
+        while !list.is_null() && !(*list.add(n)).is_null() {
+            n += 1;
+        }
+    }
+    n
+}
+
+/// Reports that the announced execution failed.
+pub fn failed(errno: u16) {
+    if let Some(trace) = state::trace() {
+        trace.append(EventKind::ExecFailed, 0, errno, 0, &[]);
+    }
+}
+
+/// Finds `file` in `PATH` as `execvp` does and calls `then` with where it is. Without a find, `then` gets `file` itself.
+///
+/// # Safety
+/// `file` must be NUL-terminated.
+pub unsafe fn search<R>(file: *const c_char, then: impl FnOnce(*const c_char) -> R) -> R {
+    // SAFETY: the caller vouches for `file`; `environ` is libc's list.
+    let (name, search) = unsafe { (path::bytes(file), find(state::libc_environ().cast(), b"PATH").unwrap_or(b"/bin:/usr/bin")) };
+    if name.is_empty() || name.contains(&b'/') || state::context().is_none() {
+        return then(file);
+    }
+    for dir in search.split(|c| *c == b':') {
+        let mut room = [0_u8; path::ROOM];
+        let slash: &[u8] = if dir.is_empty() { b"" } else { b"/" };
+        let mut used = 0;
+        let fits = [dir, slash, name].iter().all(|piece| match room.get_mut(used..used + piece.len()) {
+            Some(to) => {
+                to.copy_from_slice(piece);
+                used += piece.len();
+                true
+            }
+            None => false,
+        });
+        if !fits || used >= room.len() {
+            continue;
+        }
+        let candidate: *const c_char = room.as_ptr().cast();
+        // SAFETY: zeroes follow the name in the room.
+        let result = unsafe { sys::access(libc::AT_FDCWD, candidate, libc::X_OK) };
+        if result == 0 {
+            return then(candidate);
+        }
+        if let Some(trace) = state::trace() {
+            // SAFETY: as above.
+            unsafe { trace.path(EventKind::Access, 0, (-result) as u16, path::At::cwd(candidate)) };
+        }
+    }
+    then(file)
+}
+
+/// Calls `run` while libc's own `environ` holds preload and context: for functions that start a shell inside libc.
+pub fn with_environment<R>(run: impl FnOnce() -> R) -> R {
+    let Some(context) = state::context() else { return run() };
+    let old: Strings = state::libc_environ().cast_const().cast();
+    // SAFETY: `environ` is libc's list.
+    let size = unsafe { size_of_plan(context, c"".as_ptr(), core::ptr::null(), old) };
+    with_room(size, |room| {
+        // SAFETY: as above.
+        let new = room.and_then(|room| unsafe { Builder { room, used: 0 }.environment(context, old, true) });
+        let Some(new) = new else { return run() };
+        let place = state::environ_place();
+        // SAFETY: libc's pointer to its list; the new list lives until it is put back below.
+        unsafe { *place = new.cast_mut().cast() };
+        let result = run();
+        // SAFETY: as above. If `run` has replaced the list, what it put there stays.
+        unsafe {
+            if *place == new.cast_mut().cast() {
+                *place = old.cast_mut().cast();
+            }
+        }
+        result
+    })
+}
+
+/// Reports a spawned child.
+pub fn spawned(pid: c_int) {
+    if let Some(trace) = state::trace() {
+        trace.append(EventKind::Spawned, 0, 0, pid as u64, &[]);
+    }
+}

@@ -1,0 +1,63 @@
+//! Changing names and attributes.
+
+use core::ffi::{c_char, c_int, c_uint, c_void};
+
+use libc::{dev_t, gid_t, mode_t, off_t, uid_t};
+use vrift_core::event::EventKind;
+
+use crate::next::{errno, hooks};
+use crate::path::At;
+use crate::trace::Trace;
+
+unsafe fn one(trace: &Trace, kind: EventKind, at: At, result: c_int) -> c_int {
+    // SAFETY: the program's own path.
+    unsafe { trace.path(kind, 0, if result < 0 { errno() } else { 0 }, at) };
+    result
+}
+
+unsafe fn two(trace: &Trace, kinds: [EventKind; 2], from: At, to: At, result: c_int) -> c_int {
+    let error = if result < 0 { errno() } else { 0 };
+    // SAFETY: the program's own paths.
+    unsafe {
+        trace.path(kinds[0], 0, error, from);
+        trace.path(kinds[1], 0, error, to);
+    }
+    result
+}
+
+const RENAME: [EventKind; 2] = [EventKind::RenameFrom, EventKind::RenameTo];
+const LINK: [EventKind; 2] = [EventKind::LinkFrom, EventKind::LinkTo];
+
+hooks! {
+    fn rename(from: *const c_char, to: *const c_char) -> c_int { |next, trace| two(trace, RENAME, At::cwd(from), At::cwd(to), next(from, to)) }
+    fn renameat(fd: c_int, from: *const c_char, td: c_int, to: *const c_char) -> c_int { |next, trace| two(trace, RENAME, At { dir: fd, path: from }, At { dir: td, path: to }, next(fd, from, td, to)) }
+    fn renameat2(fd: c_int, from: *const c_char, td: c_int, to: *const c_char, flags: c_uint) -> c_int { |next, trace| two(trace, RENAME, At { dir: fd, path: from }, At { dir: td, path: to }, next(fd, from, td, to, flags)) }
+    fn link(from: *const c_char, to: *const c_char) -> c_int { |next, trace| two(trace, LINK, At::cwd(from), At::cwd(to), next(from, to)) }
+    fn linkat(fd: c_int, from: *const c_char, td: c_int, to: *const c_char, flags: c_int) -> c_int { |next, trace| two(trace, LINK, At { dir: fd, path: from }, At { dir: td, path: to }, next(fd, from, td, to, flags)) }
+    fn symlink(target: *const c_char, path: *const c_char) -> c_int { |next, trace| one(trace, EventKind::LinkTo, At::cwd(path), next(target, path)) }
+    fn symlinkat(target: *const c_char, dir: c_int, path: *const c_char) -> c_int { |next, trace| one(trace, EventKind::LinkTo, At { dir, path }, next(target, dir, path)) }
+    fn mknod(path: *const c_char, mode: mode_t, device: dev_t) -> c_int { |next, trace| one(trace, EventKind::LinkTo, At::cwd(path), next(path, mode, device)) }
+    fn mknodat(dir: c_int, path: *const c_char, mode: mode_t, device: dev_t) -> c_int { |next, trace| one(trace, EventKind::LinkTo, At { dir, path }, next(dir, path, mode, device)) }
+    fn mkfifo(path: *const c_char, mode: mode_t) -> c_int { |next, trace| one(trace, EventKind::LinkTo, At::cwd(path), next(path, mode)) }
+    fn mkfifoat(dir: c_int, path: *const c_char, mode: mode_t) -> c_int { |next, trace| one(trace, EventKind::LinkTo, At { dir, path }, next(dir, path, mode)) }
+    fn mkdir(path: *const c_char, mode: mode_t) -> c_int { |next, trace| one(trace, EventKind::Mkdir, At::cwd(path), next(path, mode)) }
+    fn mkdirat(dir: c_int, path: *const c_char, mode: mode_t) -> c_int { |next, trace| one(trace, EventKind::Mkdir, At { dir, path }, next(dir, path, mode)) }
+    fn unlink(path: *const c_char) -> c_int { |next, trace| one(trace, EventKind::Remove, At::cwd(path), next(path)) }
+    fn unlinkat(dir: c_int, path: *const c_char, flags: c_int) -> c_int { |next, trace| one(trace, EventKind::Remove, At { dir, path }, next(dir, path, flags)) }
+    fn rmdir(path: *const c_char) -> c_int { |next, trace| one(trace, EventKind::Remove, At::cwd(path), next(path)) }
+    fn remove(path: *const c_char) -> c_int { |next, trace| one(trace, EventKind::Remove, At::cwd(path), next(path)) }
+
+    fn chmod(path: *const c_char, mode: mode_t) -> c_int { |next, trace| one(trace, EventKind::Modify, At::cwd(path), next(path, mode)) }
+    fn lchmod(path: *const c_char, mode: mode_t) -> c_int { |next, trace| one(trace, EventKind::Modify, At::cwd(path), next(path, mode)) }
+    fn fchmodat(dir: c_int, path: *const c_char, mode: mode_t, flags: c_int) -> c_int { |next, trace| one(trace, EventKind::Modify, At { dir, path }, next(dir, path, mode, flags)) }
+    fn chown(path: *const c_char, user: uid_t, group: gid_t) -> c_int { |next, trace| one(trace, EventKind::Modify, At::cwd(path), next(path, user, group)) }
+    fn lchown(path: *const c_char, user: uid_t, group: gid_t) -> c_int { |next, trace| one(trace, EventKind::Modify, At::cwd(path), next(path, user, group)) }
+    fn fchownat(dir: c_int, path: *const c_char, user: uid_t, group: gid_t, flags: c_int) -> c_int { |next, trace| one(trace, EventKind::Modify, At { dir, path }, next(dir, path, user, group, flags)) }
+    fn utime(path: *const c_char, times: *const c_void) -> c_int { |next, trace| one(trace, EventKind::Modify, At::cwd(path), next(path, times)) }
+    fn utimes(path: *const c_char, times: *const c_void) -> c_int { |next, trace| one(trace, EventKind::Modify, At::cwd(path), next(path, times)) }
+    fn lutimes(path: *const c_char, times: *const c_void) -> c_int { |next, trace| one(trace, EventKind::Modify, At::cwd(path), next(path, times)) }
+    fn futimesat(dir: c_int, path: *const c_char, times: *const c_void) -> c_int { |next, trace| one(trace, EventKind::Modify, At { dir, path }, next(dir, path, times)) }
+    fn utimensat(dir: c_int, path: *const c_char, times: *const c_void, flags: c_int) -> c_int { |next, trace| one(trace, EventKind::Modify, At { dir, path }, next(dir, path, times, flags)) }
+    fn truncate(path: *const c_char, len: off_t) -> c_int { |next, trace| one(trace, EventKind::Modify, At::cwd(path), next(path, len)) }
+    fn truncate64(path: *const c_char, len: off_t) -> c_int { |next, trace| one(trace, EventKind::Modify, At::cwd(path), next(path, len)) }
+}

@@ -1,0 +1,14 @@
+//! The hooked families, a file each. glibc calls itself without going through its public entries, so that each public entry
+//! that ends in a call of interest is hooked by itself.
+
+mod change;
+mod dir;
+mod env;
+mod library;
+mod network;
+mod open;
+mod process;
+mod raw;
+mod stat;
+mod temporary;
+mod walk;

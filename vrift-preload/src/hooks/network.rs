@@ -1,0 +1,28 @@
+//! The network: whoever uses it cannot be replayed.
+
+use core::ffi::{c_char, c_int, c_void};
+
+use libc::{size_t, sockaddr, socklen_t};
+use vrift_core::event::Untraced;
+
+use crate::next::hooks;
+use crate::trace::Trace;
+
+unsafe fn reached(trace: &Trace, address: *const sockaddr, len: socklen_t) {
+    // SAFETY: an address that is long enough to have a family, by the caller's own length.
+    if !address.is_null()
+        && len as usize >= size_of::<libc::sa_family_t>()
+        && i32::from(unsafe { (*address).sa_family }) != libc::AF_UNSPEC
+    {
+        trace.untraced(Untraced::Network, b"");
+    }
+}
+
+hooks! {
+    fn connect(fd: c_int, address: *const sockaddr, len: socklen_t) -> c_int { |next, trace| { reached(trace, address, len); next(fd, address, len) } }
+    fn sendto(fd: c_int, data: *const c_void, len: size_t, flags: c_int, address: *const sockaddr, size: socklen_t) -> isize { |next, trace| { reached(trace, address, size); next(fd, data, len, flags, address, size) } }
+    fn bind(fd: c_int, address: *const sockaddr, len: socklen_t) -> c_int { |next, trace| { reached(trace, address, len); next(fd, address, len) } }
+    fn getaddrinfo(node: *const c_char, service: *const c_char, hints: *const c_void, found: *mut c_void) -> c_int { |next, trace| { trace.untraced(Untraced::Network, b""); next(node, service, hints, found) } }
+    fn gethostbyname(name: *const c_char) -> *mut c_void { |next, trace| { trace.untraced(Untraced::Network, b""); next(name) } }
+    fn gethostbyname2(name: *const c_char, family: c_int) -> *mut c_void { |next, trace| { trace.untraced(Untraced::Network, b""); next(name, family) } }
+}

@@ -1,0 +1,294 @@
+//! Executing programs, and ending.
+
+use core::ffi::{c_char, c_int, c_void};
+
+use libc::{FILE, pid_t};
+use vrift_core::event::Untraced;
+
+use crate::exec;
+use crate::libraries;
+use crate::next::{Next, errno, missing};
+use crate::path;
+use crate::state;
+
+type Strings = *const *const c_char;
+type ExecFn = unsafe extern "C" fn(*const c_char, Strings, Strings) -> c_int;
+type SpawnFn = unsafe extern "C" fn(*mut pid_t, *const c_char, *const c_void, *const c_void, Strings, Strings) -> c_int;
+
+static EXECVE: Next = Next::new(c"execve");
+static EXECVPE: Next = Next::new(c"execvpe");
+
+/// Executes `path`, which is not searched for, by libc's `next`.
+unsafe fn execute(next: &Next, path: *const c_char, argv: Strings, envp: Strings) -> c_int {
+    let found = next.get();
+    if found.is_null() {
+        missing();
+        return -1;
+    }
+    // SAFETY: `execve` and `execvpe` have this signature.
+    let next: ExecFn = unsafe { core::mem::transmute(found) };
+    libraries::at_exit();
+    // SAFETY: the program's own lists, by the function's contract.
+    let result = unsafe { exec::plan(path, argv, envp, |plan| next(plan.path, plan.argv, plan.envp)) };
+    exec::failed(errno());
+    result
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn execve(path: *const c_char, argv: Strings, envp: Strings) -> c_int {
+    // SAFETY: the program's own arguments, passed on.
+    unsafe { execute(&EXECVE, path, argv, envp) }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn execv(path: *const c_char, argv: Strings) -> c_int {
+    // SAFETY: the program's own arguments, passed on.
+    unsafe { execute(&EXECVE, path, argv, state::libc_environ().cast_const().cast()) }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn execvp(file: *const c_char, argv: Strings) -> c_int {
+    // SAFETY: the program's own arguments, passed on.
+    unsafe { execvpe(file, argv, state::libc_environ().cast_const().cast()) }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn execvpe(file: *const c_char, argv: Strings, envp: Strings) -> c_int {
+    // libc's own `execvpe` still does the running: it gives scripts without a first line to the shell.
+    // SAFETY: the program's own arguments, passed on.
+    unsafe { exec::search(file, |path| execute(&EXECVPE, path, argv, envp)) }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fexecve(fd: c_int, argv: Strings, envp: Strings) -> c_int {
+    let mut room = [0; path::ROOM];
+    if let Some(path) = path::of_descriptor(fd, &mut room).map(<[u8]>::len).and_then(|len| room.get(..=len)) {
+        // SAFETY: the room is zeroed behind the path.
+        return unsafe { execute(&EXECVE, path.as_ptr().cast(), argv, envp) };
+    }
+    static NEXT: Next = Next::new(c"fexecve");
+    let found = NEXT.get();
+    if found.is_null() {
+        missing();
+        return -1;
+    }
+    // SAFETY: the signature by the man page; the program's own arguments.
+    unsafe { core::mem::transmute::<*mut c_void, unsafe extern "C" fn(c_int, Strings, Strings) -> c_int>(found)(fd, argv, envp) }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn execveat(dir: c_int, path: *const c_char, argv: Strings, envp: Strings, flags: c_int) -> c_int {
+    // SAFETY: the program's own arguments.
+    let absolute = dir == libc::AT_FDCWD || unsafe { path::bytes(path) }.starts_with(b"/");
+    if absolute && flags == 0 {
+        // SAFETY: as above.
+        return unsafe { execute(&EXECVE, path, argv, envp) };
+    }
+    // SAFETY: as above.
+    if flags & libc::AT_EMPTY_PATH != 0 && unsafe { path::bytes(path) }.is_empty() {
+        // SAFETY: as above.
+        return unsafe { fexecve(dir, argv, envp) };
+    }
+    if let Some(trace) = state::trace() {
+        trace.untraced(Untraced::UnknownSyscall, b"execveat");
+    }
+    // SAFETY: as above; `syscall` is libc's here or this library's, which passes it on.
+    unsafe { libc::syscall(libc::SYS_execveat, dir, path, argv, envp, flags) as c_int }
+}
+
+unsafe extern "C" {
+    fn vrift_execl();
+    fn vrift_execlp();
+    fn vrift_execle();
+}
+
+/// Defines a variadic entry that jumps to its C form with all arguments as they are.
+macro_rules! jump {
+    ($($name:ident => $to:ident),*) => {
+        $(
+            #[unsafe(no_mangle)]
+            #[unsafe(naked)]
+            pub unsafe extern "C" fn $name() {
+                #[cfg(target_arch = "x86_64")]
+                core::arch::naked_asm!("jmp {}", sym $to);
+                #[cfg(target_arch = "aarch64")]
+                core::arch::naked_asm!("b {}", sym $to);
+            }
+        )*
+    };
+}
+jump!(execl => vrift_execl, execlp => vrift_execlp, execle => vrift_execle);
+
+/// Spawns by libc's `next`; `path` is not searched for.
+unsafe fn spawn(
+    next: &Next,
+    pid: *mut pid_t,
+    path: *const c_char,
+    actions: *const c_void,
+    attributes: *const c_void,
+    argv: Strings,
+    envp: Strings,
+) -> c_int {
+    let found = next.get();
+    if found.is_null() {
+        return libc::ENOSYS;
+    }
+    // SAFETY: `posix_spawn` and its relatives have this signature.
+    let next: SpawnFn = unsafe { core::mem::transmute(found) };
+    // SAFETY: the program's own arguments, by the function's contract.
+    unsafe {
+        exec::plan(path, argv, envp, |plan| {
+            let mut child = 0;
+            let result = next(&raw mut child, plan.path, actions, attributes, plan.argv, plan.envp);
+            if !pid.is_null() {
+                *pid = child;
+            }
+            if result == 0 {
+                exec::spawned(child)
+            } else {
+                exec::failed(result as u16)
+            }
+            result
+        })
+    }
+}
+
+macro_rules! spawns {
+    ($($name:ident, $text:literal, $search:expr;)*) => {
+        $(
+            #[unsafe(no_mangle)]
+            pub unsafe extern "C" fn $name(pid: *mut pid_t, file: *const c_char, actions: *const c_void, attributes: *const c_void, argv: Strings, envp: Strings) -> c_int {
+                static NEXT: Next = Next::new($text);
+                // SAFETY: the program's own arguments, passed on.
+                unsafe {
+                    if $search {
+                        exec::search(file, |path| spawn(&NEXT, pid, path, actions, attributes, argv, envp))
+                    } else {
+                        spawn(&NEXT, pid, file, actions, attributes, argv, envp)
+                    }
+                }
+            }
+        )*
+    };
+}
+spawns! {
+    posix_spawn, c"posix_spawn", false;
+    posix_spawnp, c"posix_spawnp", true;
+}
+
+/// The forms that give a descriptor instead of a pid (glibc 2.39): the child's pid stays unknown, its sign-in is enough.
+unsafe fn spawn_descriptor(
+    next: &Next,
+    fd: *mut c_int,
+    path: *const c_char,
+    actions: *const c_void,
+    attributes: *const c_void,
+    argv: Strings,
+    envp: Strings,
+) -> c_int {
+    let found = next.get();
+    if found.is_null() {
+        return libc::ENOSYS;
+    }
+    // SAFETY: `pidfd_spawn` and `pidfd_spawnp` have this signature.
+    let next: SpawnFn = unsafe { core::mem::transmute(found) };
+    // SAFETY: the program's own arguments, by the function's contract.
+    unsafe {
+        exec::plan(path, argv, envp, |plan| {
+            let result = next(fd, plan.path, actions, attributes, plan.argv, plan.envp);
+            if result == 0 {
+                exec::spawned(0)
+            } else {
+                exec::failed(result as u16)
+            }
+            result
+        })
+    }
+}
+
+macro_rules! weak_spawns {
+    ($($name:ident, $text:literal, $search:expr;)*) => {
+        $(
+            #[unsafe(no_mangle)]
+            pub unsafe extern "C" fn $name(fd: *mut c_int, file: *const c_char, actions: *const c_void, attributes: *const c_void, argv: Strings, envp: Strings) -> c_int {
+                static NEXT: Next = Next::new($text);
+                // SAFETY: the program's own arguments, passed on.
+                unsafe {
+                    if $search {
+                        exec::search(file, |path| spawn_descriptor(&NEXT, fd, path, actions, attributes, argv, envp))
+                    } else {
+                        spawn_descriptor(&NEXT, fd, file, actions, attributes, argv, envp)
+                    }
+                }
+            }
+        )*
+    };
+}
+weak_spawns! {
+    pidfd_spawn, c"pidfd_spawn", false;
+    pidfd_spawnp, c"pidfd_spawnp", true;
+}
+
+/// Announces the shell that libc is about to start by itself.
+fn announce_shell() {
+    if let Some(trace) = state::trace() {
+        trace.append(vrift_core::event::EventKind::Exec, 0, 0, 0, &[b"/bin/sh"]);
+        trace.append(vrift_core::event::EventKind::Spawned, 0, 0, 0, &[]);
+    }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn system(command: *const c_char) -> c_int {
+    static NEXT: Next = Next::new(c"system");
+    let found = NEXT.get();
+    if found.is_null() {
+        missing();
+        return -1;
+    }
+    // SAFETY: the signature by the man page.
+    let next: unsafe extern "C" fn(*const c_char) -> c_int = unsafe { core::mem::transmute(found) };
+    if !command.is_null() {
+        announce_shell();
+    }
+    // SAFETY: the program's own argument.
+    exec::with_environment(|| unsafe { next(command) })
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn popen(command: *const c_char, kind: *const c_char) -> *mut FILE {
+    static NEXT: Next = Next::new(c"popen");
+    let found = NEXT.get();
+    if found.is_null() {
+        missing();
+        return core::ptr::null_mut();
+    }
+    // SAFETY: the signature by the man page.
+    let next: unsafe extern "C" fn(*const c_char, *const c_char) -> *mut FILE = unsafe { core::mem::transmute(found) };
+    announce_shell();
+    // SAFETY: the program's own arguments.
+    exec::with_environment(|| unsafe { next(command, kind) })
+}
+
+macro_rules! ends {
+    ($($name:ident),*) => {
+        $(
+            #[unsafe(no_mangle)]
+            pub unsafe extern "C" fn $name(status: c_int) -> ! {
+                libraries::at_exit();
+                // SAFETY: `exit_group` takes a number and does not return.
+                unsafe { crate::sys::call(libc::SYS_exit_group, [status as usize, 0, 0, 0, 0, 0]) };
+                // SAFETY: the process has ended.
+                unsafe { core::hint::unreachable_unchecked() }
+            }
+        )*
+    };
+}
+// `_exit` is nothing but this system call, so that the next definition need not be asked.
+ends!(_exit, _Exit);
+
+crate::next::hooks! {
+    fn chroot(path: *const c_char) -> c_int { |next, trace| { trace.untraced(Untraced::OtherRoot, b"chroot"); next(path) } }
+    fn unshare(flags: c_int) -> c_int { |next, trace| { trace.untraced(Untraced::OtherRoot, b"unshare"); next(flags) } }
+    fn setns(fd: c_int, kind: c_int) -> c_int { |next, trace| { trace.untraced(Untraced::OtherRoot, b"setns"); next(fd, kind) } }
+    fn mount(source: *const c_char, target: *const c_char, kind: *const c_char, flags: core::ffi::c_ulong, data: *const c_void) -> c_int { |next, trace| { trace.untraced(Untraced::OtherRoot, b"mount"); next(source, target, kind, flags, data) } }
+}

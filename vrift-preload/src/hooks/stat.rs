@@ -1,0 +1,110 @@
+//! Looking at files without opening them.
+
+use core::ffi::{c_char, c_int, c_uint, c_void};
+
+use libc::size_t;
+use vrift_core::event::EventKind;
+
+use crate::next::{errno, hooks};
+use crate::path::{self, At};
+use crate::trace::Trace;
+
+/// Reports a look at `at` that gave `result`.
+unsafe fn seen(trace: &Trace, kind: EventKind, at: At, result: c_int) -> c_int {
+    // SAFETY: the program's own path.
+    unsafe { trace.path(kind, 0, if result < 0 { errno() } else { 0 }, at) };
+    result
+}
+
+/// The kind of event that an `…at` call with these flags is; `None` where it looks at a descriptor, whose opening was seen.
+unsafe fn kind_at(path: *const c_char, flags: c_int) -> Option<EventKind> {
+    // SAFETY: the program's own path.
+    if flags & libc::AT_EMPTY_PATH != 0 && unsafe { path::bytes(path) }.is_empty() {
+        return None;
+    }
+    Some(if flags & libc::AT_SYMLINK_NOFOLLOW != 0 { EventKind::Lstat } else { EventKind::Stat })
+}
+
+unsafe fn seen_at(trace: &Trace, dir: c_int, path: *const c_char, flags: c_int, result: c_int) -> c_int {
+    // SAFETY: the program's own path.
+    match unsafe { kind_at(path, flags) } {
+        // SAFETY: as above.
+        Some(kind) => unsafe { seen(trace, kind, At { dir, path }, result) },
+        None => result,
+    }
+}
+
+hooks! {
+    fn stat(path: *const c_char, buf: *mut c_void) -> c_int { |next, trace| seen(trace, EventKind::Stat, At::cwd(path), next(path, buf)) }
+    fn stat64(path: *const c_char, buf: *mut c_void) -> c_int { |next, trace| seen(trace, EventKind::Stat, At::cwd(path), next(path, buf)) }
+    fn lstat(path: *const c_char, buf: *mut c_void) -> c_int { |next, trace| seen(trace, EventKind::Lstat, At::cwd(path), next(path, buf)) }
+    fn lstat64(path: *const c_char, buf: *mut c_void) -> c_int { |next, trace| seen(trace, EventKind::Lstat, At::cwd(path), next(path, buf)) }
+    fn fstatat(dir: c_int, path: *const c_char, buf: *mut c_void, flags: c_int) -> c_int { |next, trace| seen_at(trace, dir, path, flags, next(dir, path, buf, flags)) }
+    fn fstatat64(dir: c_int, path: *const c_char, buf: *mut c_void, flags: c_int) -> c_int { |next, trace| seen_at(trace, dir, path, flags, next(dir, path, buf, flags)) }
+    fn statx(dir: c_int, path: *const c_char, flags: c_int, mask: c_uint, buf: *mut c_void) -> c_int { |next, trace| seen_at(trace, dir, path, flags, next(dir, path, flags, mask, buf)) }
+    fn __xstat(version: c_int, path: *const c_char, buf: *mut c_void) -> c_int { |next, trace| seen(trace, EventKind::Stat, At::cwd(path), next(version, path, buf)) }
+    fn __xstat64(version: c_int, path: *const c_char, buf: *mut c_void) -> c_int { |next, trace| seen(trace, EventKind::Stat, At::cwd(path), next(version, path, buf)) }
+    fn __lxstat(version: c_int, path: *const c_char, buf: *mut c_void) -> c_int { |next, trace| seen(trace, EventKind::Lstat, At::cwd(path), next(version, path, buf)) }
+    fn __lxstat64(version: c_int, path: *const c_char, buf: *mut c_void) -> c_int { |next, trace| seen(trace, EventKind::Lstat, At::cwd(path), next(version, path, buf)) }
+    fn __fxstatat(version: c_int, dir: c_int, path: *const c_char, buf: *mut c_void, flags: c_int) -> c_int { |next, trace| seen_at(trace, dir, path, flags, next(version, dir, path, buf, flags)) }
+    fn __fxstatat64(version: c_int, dir: c_int, path: *const c_char, buf: *mut c_void, flags: c_int) -> c_int { |next, trace| seen_at(trace, dir, path, flags, next(version, dir, path, buf, flags)) }
+
+    fn access(path: *const c_char, mode: c_int) -> c_int { |next, trace| seen(trace, EventKind::Access, At::cwd(path), next(path, mode)) }
+    fn eaccess(path: *const c_char, mode: c_int) -> c_int { |next, trace| seen(trace, EventKind::Access, At::cwd(path), next(path, mode)) }
+    fn euidaccess(path: *const c_char, mode: c_int) -> c_int { |next, trace| seen(trace, EventKind::Access, At::cwd(path), next(path, mode)) }
+    fn faccessat(dir: c_int, path: *const c_char, mode: c_int, flags: c_int) -> c_int { |next, trace| seen(trace, EventKind::Access, At { dir, path }, next(dir, path, mode, flags)) }
+    fn statfs(path: *const c_char, buf: *mut c_void) -> c_int { |next, trace| seen(trace, EventKind::Access, At::cwd(path), next(path, buf)) }
+    fn statfs64(path: *const c_char, buf: *mut c_void) -> c_int { |next, trace| seen(trace, EventKind::Access, At::cwd(path), next(path, buf)) }
+    fn statvfs(path: *const c_char, buf: *mut c_void) -> c_int { |next, trace| seen(trace, EventKind::Access, At::cwd(path), next(path, buf)) }
+    fn statvfs64(path: *const c_char, buf: *mut c_void) -> c_int { |next, trace| seen(trace, EventKind::Access, At::cwd(path), next(path, buf)) }
+    fn chdir(path: *const c_char) -> c_int { |next, trace| {
+        // Reported first: a relative path means another place afterwards.
+        let exists = crate::sys::access(libc::AT_FDCWD, path, libc::F_OK);
+        trace.path(EventKind::Stat, 0, (-exists) as u16, At::cwd(path));
+        next(path)
+    } }
+
+    fn readlink(path: *const c_char, buf: *mut c_char, len: size_t) -> isize { |next, trace| linked(trace, At::cwd(path), next(path, buf, len)) }
+    fn __readlink_chk(path: *const c_char, buf: *mut c_char, len: size_t, room: size_t) -> isize { |next, trace| linked(trace, At::cwd(path), next(path, buf, len, room)) }
+    fn readlinkat(dir: c_int, path: *const c_char, buf: *mut c_char, len: size_t) -> isize { |next, trace| linked(trace, At { dir, path }, next(dir, path, buf, len)) }
+    fn __readlinkat_chk(dir: c_int, path: *const c_char, buf: *mut c_char, len: size_t, room: size_t) -> isize { |next, trace| linked(trace, At { dir, path }, next(dir, path, buf, len, room)) }
+
+    fn realpath(path: *const c_char, resolved: *mut c_char) -> *mut c_char { |next, trace| resolved_path(trace, path, next(path, resolved)) }
+    fn __realpath_chk(path: *const c_char, resolved: *mut c_char, room: size_t) -> *mut c_char { |next, trace| resolved_path(trace, path, next(path, resolved, room)) }
+    fn canonicalize_file_name(path: *const c_char) -> *mut c_char { |next, trace| resolved_path(trace, path, next(path)) }
+}
+
+unsafe fn linked(trace: &Trace, at: At, result: isize) -> isize {
+    // SAFETY: the program's own path.
+    unsafe { trace.path(EventKind::Readlink, 0, if result < 0 { errno() } else { 0 }, at) };
+    result
+}
+
+/// Resolving a path looks at each of its folders for links.
+unsafe fn resolved_path(trace: &Trace, path: *const c_char, result: *mut c_char) -> *mut c_char {
+    let error = if result.is_null() { errno() } else { 0 };
+    // SAFETY: the program's own path; without a result it may be null.
+    unsafe {
+        trace.path(EventKind::Stat, 0, error, At::cwd(path));
+        path::absolute(At::cwd(path), |pieces| {
+            let mut room = [0; path::ROOM];
+            let Some(whole) = pieces.and_then(|pieces| join(pieces, &mut room)) else { return };
+            for (at, _) in whole.iter().enumerate().skip(1).filter(|(_, c)| **c == b'/') {
+                trace.known_path(EventKind::Lstat, 0, &whole[..at]);
+            }
+            if error == 0 {
+                trace.known_path(EventKind::Lstat, 0, whole);
+            }
+        });
+    }
+    result
+}
+
+fn join<'a>(pieces: &[&[u8]], room: &'a mut [u8]) -> Option<&'a [u8]> {
+    let mut used = 0;
+    for piece in pieces {
+        room.get_mut(used..used + piece.len())?.copy_from_slice(piece);
+        used += piece.len();
+    }
+    room.get(..used)
+}
