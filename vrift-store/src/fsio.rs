@@ -67,6 +67,15 @@ impl Temp {
         Ok(())
     }
 
+    /// As [`Temp::rename`], for a name that is a hard link. Where the final name is a link to the same inode already (somebody
+    /// else was faster), the kernel's rename does nothing and leaves the temporary name: it is removed.
+    pub(crate) fn rename_link(self, to: &Path) -> io::Result<()> {
+        let path = self.path.clone();
+        self.rename(to)?;
+        let _ = fs::remove_file(path);
+        Ok(())
+    }
+
     /// Gives the file its final name unless that is taken (`AlreadyExists`). Hands the file back where it could not.
     pub(crate) fn rename_new(mut self, to: &Path) -> Result<(), (Self, io::Error)> {
         if let Err(e) = faults::point() {
@@ -94,11 +103,6 @@ impl Drop for Temp {
             let _ = fs::remove_file(&self.path);
         }
     }
-}
-
-/// Whether `name` is one that [`Temp`] gives.
-pub(crate) fn is_temp_name(name: &str) -> bool {
-    name.starts_with(".vrift-") && name.ends_with(".tmp")
 }
 
 fn next_number() -> u64 {

@@ -27,6 +27,8 @@ pub mod gc;
 pub mod manifest;
 pub mod restore;
 pub mod state_dir;
+#[cfg(test)]
+mod testing;
 
 pub use cas::{Blob, BlobFault, Cas, CasError, Ingest};
 pub use restore::{RestoreError, Restored};

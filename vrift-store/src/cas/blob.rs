@@ -86,7 +86,7 @@ mod tests {
         let good = Blob::of(b"x").file_name();
         let hash = &good[..64];
         for name in [
-            format!("{hash}"),
+            hash.to_owned(),
             format!("{hash}_"),
             format!("{hash}_+1"),
             format!("{hash}_01"),

@@ -38,7 +38,7 @@ impl Cas {
         Ok(meta)
     }
 
-    fn quick_check_at(&self, path: &Path, blob: &Blob) -> Result<Metadata, BlobFault> {
+    pub(crate) fn quick_check_at(&self, path: &Path, blob: &Blob) -> Result<Metadata, BlobFault> {
         let meta = fs::symlink_metadata(path).map_err(|e| fault(path, e))?;
         match attributes_fault(&meta, blob) {
             None => Ok(meta),

@@ -176,7 +176,7 @@ impl Cas {
         };
         // The last look before the file is replaced: what was written to it since it was read must not be lost.
         unchanged(path, stamp)?;
-        let _ = temp.rename(path);
+        let _ = temp.rename_link(path);
         Ok(())
     }
 
@@ -195,7 +195,7 @@ impl Cas {
     }
 
     /// Gives the blob's name to a fresh copy, which has room for links (ext4 allows 65,000 for one file).
-    fn renew(&self, blob: &Blob) -> Result<(), CasError> {
+    pub(crate) fn renew(&self, blob: &Blob) -> Result<(), CasError> {
         let content = self.read(blob)?;
         let (temp, mut file) = self.create_temp()?;
         fsio::write_all(&mut file, &content).map_err(CasError::io("write", temp.path()))?;

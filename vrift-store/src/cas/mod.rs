@@ -38,7 +38,9 @@ pub use error::{BlobFault, CasError, What};
 pub use insert::Ingest;
 pub(crate) use insert::link_refused;
 pub use mark::{Mark, Recovery};
-pub use scan::{Found, FoundBlob, Totals};
+#[cfg(feature = "manifest")]
+pub(crate) use scan::disk_bytes;
+pub use scan::{Blobs, Found, FoundBlob, Totals};
 
 /// The modification time of every blob: 2001-09-09 01:46:40 UTC, seconds since 1970.
 ///
@@ -93,3 +95,6 @@ impl Cas {
         self.dir.join("quarantine")
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -22,7 +22,7 @@ pub struct FoundBlob {
 #[derive(Debug)]
 pub enum Found {
     /// A blob under its proper name. Nothing is said about its content.
-    Blob(FoundBlob),
+    Blob(Box<FoundBlob>),
     /// Something that no store of this version puts there.
     Stray(PathBuf),
 }
@@ -129,7 +129,7 @@ impl Iterator for Blobs {
             }
             let blob = Blob::parse(name).filter(|_| in_its_shard(&path, name));
             return Some(Ok(match blob {
-                Some(blob) => Found::Blob(FoundBlob { blob, path, meta }),
+                Some(blob) => Found::Blob(Box::new(FoundBlob { blob, path, meta })),
                 None => Found::Stray(path),
             }));
         }

@@ -8,6 +8,7 @@ use vrift_core::home::Home;
 use vrift_core::paths::AbsPath;
 use vrift_core::wire::KnownFile;
 
+use super::audit::Audit;
 use super::db::Db;
 use super::rows::BASE;
 use super::{Counts, ManifestError, StoredAction};
@@ -99,6 +100,10 @@ impl BaseReader {
     /// [`ManifestError`].
     pub fn counts(&self) -> Result<Counts, ManifestError> {
         self.db.counts()
+    }
+
+    pub(crate) fn audit(&self) -> Audit<'_> {
+        Audit(&self.db)
     }
 }
 

@@ -1,6 +1,5 @@
 //! Writing the base manifest.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -9,6 +8,7 @@ use vrift_core::digest::Digest;
 use vrift_core::home::Home;
 use vrift_core::wire::{InsertParams, KnownFile};
 
+use super::audit::Audit;
 use super::codec::{self, MAX_RECORD};
 use super::db::{Db, move_aside};
 use super::rows::{BASE, digest};
@@ -180,8 +180,8 @@ impl BaseWriter {
         &self.db.path
     }
 
-    pub(crate) fn integrity(&self) -> Result<Vec<String>, ManifestError> {
-        self.db.integrity()
+    pub(crate) fn audit(&self) -> Audit<'_> {
+        Audit(&self.db)
     }
 
     pub(crate) fn insert_blobs(&mut self, blobs: &[Blob]) -> Result<(), ManifestError> {
@@ -208,77 +208,10 @@ impl BaseWriter {
         tx.commit().map_err(err)
     }
 
-    /// All blobs that the manifest knows of.
-    pub(crate) fn all_blobs(&self) -> Result<BTreeSet<Blob>, ManifestError> {
-        let err = self.db.err();
-        let mut statement = self.db.conn.prepare("SELECT digest, exec, size FROM blobs").map_err(&err)?;
-        let rows = statement
-            .query_map([], |row| {
-                Ok(Blob { digest: digest(row, 0)?, exec: row.get(1)?, size: row.get::<_, i64>(2)?.cast_unsigned() })
-            })
-            .map_err(&err)?;
-        rows.collect::<Result<_, _>>().map_err(err)
-    }
-
-    /// All actions with the blobs that they need, least recently used first.
-    pub(crate) fn uses(&self) -> Result<Vec<ActionUse>, ManifestError> {
-        let err = self.db.err();
-        let sql = "SELECT a.action_id, b.digest, b.exec, b.size FROM action_blobs a
-                   JOIN blobs b ON b.digest = a.digest AND b.exec = a.exec";
-        let mut blobs: HashMap<i64, Vec<Blob>> = HashMap::new();
-        let mut statement = self.db.conn.prepare(sql).map_err(&err)?;
-        let mut rows = statement.query([]).map_err(&err)?;
-        let mut read = || -> rusqlite::Result<()> {
-            while let Some(row) = rows.next()? {
-                let size = row.get::<_, i64>(3)?.cast_unsigned();
-                let blob = Blob { digest: digest(row, 1)?, exec: row.get(2)?, size };
-                blobs.entry(row.get(0)?).or_default().push(blob);
-            }
-            Ok(())
-        };
-        read().map_err(&err)?;
-        let mut statement = self.db.conn.prepare("SELECT id, label FROM actions ORDER BY used_at, id").map_err(&err)?;
-        let actions = statement
-            .query_map([], |row| {
-                let id = row.get(0)?;
-                Ok(ActionUse { id, label: row.get(1)?, blobs: blobs.remove(&id).unwrap_or_default() })
-            })
-            .map_err(&err)?;
-        actions.collect::<Result<_, _>>().map_err(err)
-    }
-
-    /// Rows whose record cannot be read or does not fit its row, with their labels.
-    pub(crate) fn bad_records(&self) -> Result<BTreeMap<i64, String>, ManifestError> {
-        let err = self.db.err();
-        let mut statement = self.db.conn.prepare("SELECT id, key, label, record FROM actions").map_err(&err)?;
-        let mut rows = statement.query([]).map_err(&err)?;
-        let mut bad = BTreeMap::new();
-        while let Some(row) = rows.next().map_err(&err)? {
-            let read = || -> rusqlite::Result<(i64, Digest, String, bool)> {
-                let key = digest(row, 1)?;
-                let sound = codec::decode(super::rows::blob(row, 3)?).is_ok_and(|record| record.key == key);
-                Ok((row.get(0)?, key, row.get(2)?, sound))
-            };
-            let (id, _, label, sound) = read().map_err(&err)?;
-            if !sound {
-                bad.insert(id, label);
-            }
-        }
-        Ok(bad)
-    }
-
     /// Gives freed pages back to the file system.
     pub(crate) fn shrink(&mut self) -> Result<(), ManifestError> {
         self.db.conn.execute_batch("PRAGMA incremental_vacuum; PRAGMA wal_checkpoint(PASSIVE);").map_err(self.db.err())
     }
-}
-
-/// An action and what it needs.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct ActionUse {
-    pub(crate) id: i64,
-    pub(crate) label: String,
-    pub(crate) blobs: Vec<Blob>,
 }
 
 fn insert_action(tx: &Transaction<'_>, action: &InsertParams, bytes: &[u8], at: i64) -> rusqlite::Result<i64> {

@@ -13,6 +13,9 @@ use crate::fsio;
 /// Statements kept prepared per connection.
 const CACHED_STATEMENTS: usize = 32;
 
+/// The write-ahead log is cut back to this after a checkpoint, bytes.
+const JOURNAL_LIMIT: i64 = 64 << 20;
+
 /// `VRFT`: marks a database as vrift's.
 const APPLICATION_ID: i64 = 0x5652_4654;
 
@@ -48,8 +51,13 @@ impl Db {
         let mut db = Self { conn, path: path.to_owned() };
         db.settle()?;
         let found = db.version(schema)?;
+        if found == 0 {
+            // Counts only before the first table is made; gc gives freed pages back.
+            db.conn.pragma_update(None, "auto_vacuum", "incremental").map_err(&err)?;
+        }
         db.conn.pragma_update(None, "journal_mode", "wal").map_err(&err)?;
         db.conn.pragma_update(None, "synchronous", "normal").map_err(&err)?;
+        db.conn.pragma_update(None, "journal_size_limit", JOURNAL_LIMIT).map_err(&err)?;
         db.migrate(found, schema)?;
         Ok(db)
     }

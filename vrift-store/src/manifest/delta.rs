@@ -201,10 +201,20 @@ impl DeltaWriter {
         }
         Ok(all)
     }
+}
 
-    pub(crate) fn integrity(&self) -> Result<Vec<String>, ManifestError> {
-        self.db.integrity()
+/// What SQLite's own check of the delta in a state folder finds; empty where all is well or there is none. Changes nothing.
+pub(crate) fn integrity(state_dir: &Path) -> Result<Vec<String>, ManifestError> {
+    match Db::open_read(&DeltaWriter::file(state_dir), &DELTA) {
+        Ok(db) => db.integrity(),
+        Err(ManifestError::Missing { .. }) => Ok(Vec::new()),
+        Err(error) => Err(error),
     }
+}
+
+/// Moves the delta in a state folder aside; its project's worker makes a new one. Returns where it is now.
+pub(crate) fn set_aside(state_dir: &Path) -> Result<PathBuf, ManifestError> {
+    move_aside(&DeltaWriter::file(state_dir))
 }
 
 fn entry(row: &Row<'_>) -> rusqlite::Result<DeltaEntry> {

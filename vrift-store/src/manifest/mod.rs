@@ -15,11 +15,12 @@
 //! (`synchronous=NORMAL`), never half of one. A database that is damaged is moved aside, see [`BaseWriter::open_or_rebuild`]; one of a newer
 //! version is left alone. Records carry a checksum of their own: a flipped bit is a miss.
 
+mod audit;
 mod base_reader;
 mod base_writer;
 mod codec;
 mod db;
-mod delta;
+pub(crate) mod delta;
 mod error;
 mod rows;
 
@@ -29,8 +30,8 @@ use vrift_core::digest::Digest;
 use vrift_core::paths::{AbsPath, ProjectPath};
 use vrift_core::wire::{KnownFile, Stamp};
 
+pub(crate) use audit::{ActionUse, Audit};
 pub use base_reader::BaseReader;
-pub(crate) use base_writer::now;
 pub use base_writer::{BaseWriter, MAX_CANDIDATES};
 pub use codec::{DecodeError, MAX_RECORD, decode, encode};
 pub use delta::{DeltaEntry, DeltaFile, DeltaWriter, Tier};

@@ -99,7 +99,7 @@ impl Job<'_> {
             Err(e) if link_refused(&e) => return self.copy(),
             Err(e) => return Err(self.link_error(e)),
         };
-        temp.rename(self.dest).map_err(RestoreError::io("replace", self.dest))?;
+        temp.rename_link(self.dest).map_err(RestoreError::io("replace", self.dest))?;
         Ok(Restored::Linked)
     }
 

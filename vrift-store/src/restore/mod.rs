@@ -43,3 +43,6 @@ pub enum Restored {
     /// An optional output whose place is taken.
     Skipped,
 }
+
+#[cfg(test)]
+mod tests;

@@ -130,3 +130,7 @@ fn with_parents(dest: &Path, make: impl Fn() -> io::Result<()>) -> io::Result<()
         (done, _) => done,
     }
 }
+
+#[cfg(test)]
+#[path = "step_tests.rs"]
+mod tests;
