@@ -1,0 +1,173 @@
+//! The command line of `vrift`, as typed.
+
+use std::ffi::OsString;
+
+use clap::{Args, Parser, Subcommand};
+use vrift_core::settings::Size;
+
+/// What `cargo vrift --help` says.
+pub const CARGO_HELP: &str = "\
+Builds with Cargo, and takes from the store what was built before with the same inputs
+
+Usage: cargo vrift [+toolchain] <cargo command> [arguments]
+
+  cargo vrift build --release
+  cargo vrift test
+  cargo vrift clippy --all-targets -- -D warnings
+
+Everything behind `vrift` is Cargo's, and so is the exit status. VRIFT_DISABLE=1 switches vrift off.
+`vrift --help` lists the commands that look into the store.
+";
+
+/// The version, and the hash of the parts that come with it.
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (parts ", env!("VRIFT_PARTS_HASH"), ")");
+
+/// A build cache that sits under Cargo, npm and Make.
+#[derive(Parser, Debug)]
+#[command(name = "vrift", version = VERSION, arg_required_else_help = true, max_term_width = 100)]
+#[command(after_help = "VRIFT_DISABLE=1 switches everything off. Builds: `cargo vrift build`, `vrift run -- make -j8`.")]
+pub struct LowArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Run Cargo under vrift; the same as `cargo vrift`.
+    Cargo(Words),
+    /// Run any command under vrift.
+    Run(Words),
+    /// Show the project, its worker and what is off.
+    Status(Output),
+    /// Show what the store holds and what it has saved.
+    Stats(Output),
+    /// List the projects that have a worker.
+    Ps(Output),
+    /// Tell why something was compiled: which input differs, its old and new value.
+    Why(Why),
+    /// Test every part of vrift on this machine and say what to do.
+    Doctor(Output),
+    /// Bring the store down to its size, least recently used first.
+    Gc(Gc),
+    /// Verify the store against its names and its manifest.
+    Fsck(Fsck),
+    /// Read and change settings.
+    #[command(subcommand)]
+    Config(Config),
+    /// Stop the daemons; the next build starts them again.
+    Stop,
+}
+
+/// A command to run.
+#[derive(Args, Debug)]
+pub struct Words {
+    /// The program and its arguments.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true, value_name = "COMMAND")]
+    pub words: Vec<OsString>,
+}
+
+/// How to print.
+#[derive(Args, Debug, Clone, Copy)]
+pub struct Output {
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `vrift why`.
+#[derive(Args, Debug)]
+pub struct Why {
+    /// A crate, a part of an action's label, or a path.
+    #[arg(value_name = "CRATE OR PATH")]
+    pub query: String,
+    /// How many actions to show, newest first.
+    #[arg(long, short = 'n', default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub limit: u16,
+    /// How to print.
+    #[command(flatten)]
+    pub output: Output,
+}
+
+/// `vrift gc`.
+#[derive(Args, Debug)]
+pub struct Gc {
+    /// Bring the store down to this size, such as 10GiB, instead of the setting storage.max_size.
+    #[arg(long, value_name = "SIZE")]
+    pub max_size: Option<Size>,
+    /// Say what would go, remove nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// How to print.
+    #[command(flatten)]
+    pub output: Output,
+}
+
+/// `vrift fsck`.
+#[derive(Args, Debug)]
+pub struct Fsck {
+    /// Repair what can be repaired.
+    #[arg(long)]
+    pub repair: bool,
+    /// How to print.
+    #[command(flatten)]
+    pub output: Output,
+}
+
+/// `vrift config`.
+#[derive(Subcommand, Debug)]
+pub enum Config {
+    /// Print the value in force of one key.
+    Get {
+        /// Such as storage.max_size.
+        key: String,
+    },
+    /// Set a key in the user's settings.
+    Set {
+        /// Such as storage.max_size.
+        key: String,
+        /// Its new value.
+        value: String,
+        /// Set it for this project alone.
+        #[arg(long)]
+        project: bool,
+    },
+    /// List every key with its value and meaning.
+    List(Output),
+    /// Print where the settings files are.
+    Path,
+}
+
+/// What `--version` prints.
+pub fn version_line() -> String {
+    format!("vrift {VERSION}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_parser_is_consistent() {
+        LowArgs::command().debug_assert();
+    }
+
+    #[test]
+    fn everything_behind_run_belongs_to_the_command() {
+        for line in [&["vrift", "run", "--", "make", "-j8", "--help"][..], &["vrift", "run", "make", "-j8", "--help"]] {
+            let Command::Run(Words { words }) = LowArgs::try_parse_from(line).expect("parses").command else { panic!("not run") };
+            assert_eq!(words, ["make", "-j8", "--help"]);
+        }
+        assert_eq!(LowArgs::try_parse_from(["vrift", "run"]).expect_err("nothing to run").exit_code(), 2);
+    }
+
+    #[test]
+    fn sizes_are_checked() {
+        let args = LowArgs::try_parse_from(["vrift", "gc", "--max-size", "10GiB", "--dry-run"]).expect("parses");
+        assert!(matches!(args.command, Command::Gc(Gc { max_size: Some(Size(n)), dry_run: true, .. }) if n == 10 << 30));
+        let error = LowArgs::try_parse_from(["vrift", "gc", "--max-size", "lots"]).expect_err("no size");
+        assert!(error.to_string().contains("is not a size"), "{error}");
+    }
+}

@@ -1,0 +1,114 @@
+//! Running a command under vrift.
+//!
+//! # Performance
+//! What happens before the command starts is a few `stat` calls and two small files ([`setup`]); the daemons are started
+//! and greeted by a thread while the command is starting up ([`opening`]).
+//!
+//! # Failure
+//! Every failure of [`setup`] ends in the command running by itself, with one line that says why. Failures after that leave
+//! the command running: the hooked programs find no worker and run for real.
+
+mod child;
+mod opening;
+mod setup;
+pub use setup::load;
+mod summary;
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use vrift_core::env;
+
+use crate::cargo::{Class, LowArgs};
+use crate::error::Error;
+use crate::{program, say};
+
+/// A command to run.
+#[derive(Debug)]
+pub struct Job {
+    /// The program's file.
+    pub program: PathBuf,
+    /// Its arguments.
+    pub words: Vec<OsString>,
+    /// What of them matters here; empty for programs other than Cargo.
+    pub low: LowArgs,
+    /// What the command is to vrift.
+    pub class: Class,
+    /// Whether the program is Cargo.
+    pub cargo: bool,
+}
+
+/// Runs Cargo with `words`: `cargo vrift …` and `vrift cargo …`.
+///
+/// # Errors
+/// Where Cargo cannot be found or started.
+pub fn cargo(words: Vec<OsString>) -> Result<ExitCode, Error> {
+    let low = LowArgs::scan(&words);
+    let program = find_cargo(&low)?;
+    run(&Job { program, class: low.class(), words, low, cargo: true })
+}
+
+/// Runs any command: `vrift run -- …`.
+///
+/// # Errors
+/// Where there is no such program.
+pub fn command(mut words: Vec<OsString>) -> Result<ExitCode, Error> {
+    if words.is_empty() {
+        return Err(Error::Usage("nothing to run: `vrift run -- <command>`".into()));
+    }
+    let name = words.remove(0);
+    let path = std::env::var_os("PATH");
+    let program = program::find(&name, path.as_deref())
+        .ok_or_else(|| Error::NoProgram { program: name.to_string_lossy().into_owned(), origin: " in PATH" })?;
+    if program.file_name() == Some(OsStr::new("cargo")) {
+        let low = LowArgs::scan(&words);
+        return run(&Job { program, class: low.class(), words, low, cargo: true });
+    }
+    run(&Job { program, words, low: LowArgs::default(), class: Class::Other, cargo: false })
+}
+
+/// The Cargo that runs us, else the one in `PATH`. A toolchain in the arguments is for rustup's `cargo`, which is in `PATH`.
+fn find_cargo(low: &LowArgs) -> Result<PathBuf, Error> {
+    match std::env::var_os("CARGO").filter(|cargo| !cargo.is_empty() && !low.toolchain) {
+        Some(cargo) => {
+            let found = program::find(&cargo, std::env::var_os("PATH").as_deref()).filter(|file| file.exists());
+            found.ok_or_else(|| Error::NoProgram { program: cargo.to_string_lossy().into_owned(), origin: " (CARGO names it)" })
+        }
+        None => program::find(OsStr::new("cargo"), std::env::var_os("PATH").as_deref())
+            .ok_or_else(|| Error::NoProgram { program: "cargo".into(), origin: " in PATH" }),
+    }
+}
+
+fn run(job: &Job) -> Result<ExitCode, Error> {
+    if job.class == Class::Plain || is_disabled() {
+        return Err(replace(job));
+    }
+    let setup = match setup::Setup::new(job) {
+        Ok(setup) => setup,
+        Err(e) => {
+            say::line(format_args!("off: {e}; {} runs without vrift", name_of(&job.program)));
+            return Err(replace(job));
+        }
+    };
+    let opening = opening::Opening::start(&setup);
+    let status = child::run(setup.command(job)).map_err(|source| Error::Start { path: job.program.clone(), source })?;
+    summary::print(job, &setup, opening, status);
+    Ok(child::end_like(status))
+}
+
+/// Whether vrift is switched off.
+fn is_disabled() -> bool {
+    std::env::var_os(env::DISABLE).is_some_and(|value| !value.is_empty() && value != "0")
+}
+
+/// Becomes the program.
+fn replace(job: &Job) -> Error {
+    let source = Command::new(&job.program).args(&job.words).exec();
+    Error::Start { path: job.program.clone(), source }
+}
+
+fn name_of(program: &Path) -> String {
+    program.file_name().unwrap_or(program.as_os_str()).to_string_lossy().into_owned()
+}
