@@ -47,7 +47,7 @@ fn build() -> Result<(), String> {
     }
 
     let nested = Nested { workspace, target: variable("TARGET")?, out: PathBuf::from(variable("OUT_DIR")?).join("parts") };
-    let shim = nested.build("vrift-preload", "")?.join("libvrift_preload.so");
+    let shim = nested.build("vrift-preload", "bare", "")?.join("libvrift_preload.so");
     let exec = nested.build_exec()?.join("vrift-exec");
     let mut hasher = blake3::Hasher::new();
     for (name, path) in [("VRIFT_SHIM", &shim), ("VRIFT_EXEC", &exec)] {
@@ -83,7 +83,7 @@ struct Nested {
 impl Nested {
     fn build_exec(&self) -> Result<PathBuf, String> {
         if STATIC_TARGETS.contains(&self.target.as_str()) {
-            match self.build("vrift-exec", STATIC_FLAGS) {
+            match self.build("vrift-exec", "", STATIC_FLAGS) {
                 Ok(dir) => return Ok(dir),
                 Err(e) => {
                     let last = e.lines().last().unwrap_or_default();
@@ -91,13 +91,13 @@ impl Nested {
                 }
             }
         }
-        self.build("vrift-exec", "")
+        self.build("vrift-exec", "", "")
     }
 
     /// Builds one package; returns the folder with the results.
-    fn build(&self, package: &str, flags: &str) -> Result<PathBuf, String> {
+    fn build(&self, package: &str, features: &str, flags: &str) -> Result<PathBuf, String> {
         let mut cargo = Command::new(variable_os("CARGO")?);
-        cargo.args(["build", "--locked", "--profile", "embedded", "--package", package]);
+        cargo.args(["build", "--locked", "--profile", "embedded", "--package", package, "--features", features]);
         // An explicit target keeps the flags away from build scripts and proc macros.
         cargo.args(["--target", &self.target]).arg("--target-dir").arg(&self.out);
         cargo.arg("--manifest-path").arg(self.workspace.join("Cargo.toml")).current_dir(&self.workspace);

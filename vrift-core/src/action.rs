@@ -5,54 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::bytes::ByteText;
 use crate::digest::Digest;
 use crate::paths::{AbsPath, Root, TemplatePath, TemplateText};
-
-/// The kinds of program that are worth an action of their own. The number travels in `vrift-exec`'s first argument.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-#[repr(u8)]
-pub enum Tool {
-    /// `rustc`, in any mode, Cargo's probes included.
-    Rustc = 1,
-    /// `rustdoc`.
-    Rustdoc = 2,
-    /// `clippy-driver`.
-    Clippy = 3,
-    /// The run of a Cargo build script.
-    BuildScript = 4,
-    /// A C-family compiler driver, whatever it is asked to do.
-    Cc = 5,
-    /// An archiver.
-    Ar = 6,
-    /// A linker that is run by itself.
-    Ld = 7,
-    /// A whole command, such as an npm script.
-    Script = 8,
-}
-
-impl Tool {
-    /// Every kind.
-    pub const ALL: [Self; 8] =
-        [Self::Rustc, Self::Rustdoc, Self::Clippy, Self::BuildScript, Self::Cc, Self::Ar, Self::Ld, Self::Script];
-
-    /// The name in messages and tables; the same as in JSON.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Rustc => "rustc",
-            Self::Rustdoc => "rustdoc",
-            Self::Clippy => "clippy",
-            Self::BuildScript => "build-script",
-            Self::Cc => "cc",
-            Self::Ar => "ar",
-            Self::Ld => "ld",
-            Self::Script => "script",
-        }
-    }
-
-    /// The kind of that name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|tool| tool.name() == name)
-    }
-}
+pub use crate::tool::Tool;
 
 /// What is at a path, as far as an action looked.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]

@@ -4,6 +4,7 @@
 //! again to every program that the program executes. The fields are joined by the byte 0x1F, in [`Field`]'s order, so that
 //! the shim can read them without allocating.
 
+#[cfg(feature = "std")]
 use crate::paths::{AbsPath, Root, Roots};
 
 /// Separates fields. No path, id or number holds it (a path that does makes the front end run without vrift).
@@ -107,6 +108,7 @@ impl<'a> Context<'a> {
     }
 
     /// The variable's value.
+    #[cfg(feature = "std")]
     pub fn encode(&self) -> Vec<u8> {
         self.fields.join(&SEPARATOR)
     }
@@ -121,6 +123,7 @@ impl<'a> Context<'a> {
     }
 
     /// The known roots.
+    #[cfg(feature = "std")]
     pub fn roots(&self) -> Roots {
         let named = [
             (Root::Project, Field::Project),

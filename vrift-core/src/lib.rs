@@ -4,24 +4,36 @@
 //! named ([`digest`]), how paths lose and regain their checkout ([`paths`]), how a traced process reports what it did
 //! ([`arena`], [`event`]), what an action is ([`action`]) and what travels over the sockets ([`wire`]).
 //!
-//! It has no async runtime and no database: the preload library links it. `unsafe` is confined to [`arena`].
+//! It has no async runtime and no database. Without the feature `std` it has what the preload library needs, and nothing that
+//! allocates or unwinds. `unsafe` is confined to [`arena`].
 
+#![cfg_attr(not(feature = "std"), no_std)]
 #![deny(unsafe_code)]
 
+#[cfg(feature = "std")]
 pub mod action;
 #[allow(unsafe_code)]
 pub mod arena;
+#[cfg(feature = "std")]
 pub mod bytes;
 pub mod context;
+#[cfg(feature = "std")]
 pub mod digest;
 pub mod env;
 pub mod event;
+#[cfg(feature = "std")]
 pub mod home;
+#[cfg(feature = "std")]
 pub mod identity;
+#[cfg(feature = "std")]
 pub mod paths;
+#[cfg(feature = "std")]
 pub mod root;
 pub mod rules;
+#[cfg(feature = "std")]
 pub mod settings;
+pub mod tool;
+#[cfg(feature = "std")]
 pub mod wire;
 
 /// Version of everything that two vrift processes say to each other: wire methods, the context variable, the arena layout.

@@ -9,11 +9,11 @@
 
 use core::ffi::{c_char, c_int};
 
-use vrift_core::action::Tool;
 use vrift_core::context::{Context, Field, SEPARATOR, mode};
 use vrift_core::env;
 use vrift_core::event::{EventKind, flag};
 use vrift_core::rules::{self, Enclosing};
+use vrift_core::tool::Tool;
 
 use crate::elf::{self, Program};
 use crate::path;

@@ -12,6 +12,7 @@
 //! about to be executed; `hooks/` has one file per family of calls, each hook a few lines.
 
 #![allow(clippy::missing_safety_doc)] // every public item is a libc entry point whose contract is its man page
+#![cfg_attr(feature = "bare", no_std)]
 
 mod elf;
 mod exec;
@@ -22,3 +23,11 @@ mod path;
 mod state;
 mod sys;
 mod trace;
+
+/// Nothing here panics on purpose. Should a check fail all the same, the process must not go on with half a hook.
+#[cfg(feature = "bare")]
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    // SAFETY: ends the process.
+    unsafe { libc::abort() }
+}

@@ -224,7 +224,7 @@ fn attach(arena: &[u8]) -> Option<Trace> {
         return None;
     }
     let len = sys::fstat(fd).map_or(0, |stat| stat.st_size as usize);
-    let map = if len == 0 { None } else { SharedMap::new(fd as i32, len).ok() };
+    let map = if len == 0 { None } else { SharedMap::new(fd as i32, len) };
     sys::close(fd);
     Writer::new(map?).ok().map(Trace::new)
 }

@@ -1,6 +1,6 @@
 //! The arena's bytes.
 
-use std::sync::atomic::{AtomicU32, AtomicU64};
+use core::sync::atomic::{AtomicU32, AtomicU64};
 
 /// `VRFTARNA`, little-endian.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"VRFTARNA");
@@ -57,12 +57,12 @@ pub const fn record_len(path_len: usize) -> usize {
 const _: () = {
     assert!(size_of::<Header>() == HEADER_LEN);
     assert!(size_of::<RecordHeader>() == RECORD_HEADER_LEN);
-    assert!(std::mem::offset_of!(Header, overflow) == 12);
-    assert!(std::mem::offset_of!(Header, capacity) == 16);
-    assert!(std::mem::offset_of!(Header, tail) == 24);
-    assert!(std::mem::offset_of!(RecordHeader, pid) == 4);
-    assert!(std::mem::offset_of!(RecordHeader, errno) == 10);
-    assert!(std::mem::offset_of!(RecordHeader, path_len) == 12);
-    assert!(std::mem::offset_of!(RecordHeader, aux) == 16);
+    assert!(core::mem::offset_of!(Header, overflow) == 12);
+    assert!(core::mem::offset_of!(Header, capacity) == 16);
+    assert!(core::mem::offset_of!(Header, tail) == 24);
+    assert!(core::mem::offset_of!(RecordHeader, pid) == 4);
+    assert!(core::mem::offset_of!(RecordHeader, errno) == 10);
+    assert!(core::mem::offset_of!(RecordHeader, path_len) == 12);
+    assert!(core::mem::offset_of!(RecordHeader, aux) == 16);
     assert!(HEADER_LEN.is_multiple_of(8));
 };

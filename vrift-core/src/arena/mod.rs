@@ -13,12 +13,18 @@
 //! # Failure
 //! A full arena sets a flag and drops the event. Readers then know that the trace is not whole.
 
+#[cfg(feature = "std")]
+mod file;
 mod layout;
+#[cfg(feature = "std")]
 mod reader;
 mod shared;
 mod writer;
 
+#[cfg(feature = "std")]
+pub use file::ArenaFile;
 pub use layout::{DEFAULT_CAPACITY, HEADER_LEN, MAGIC};
+#[cfg(feature = "std")]
 pub use reader::{Event, Trace, TraceError, read_trace};
-pub use shared::{ArenaFile, SharedMap};
+pub use shared::SharedMap;
 pub use writer::{Writer, WriterError};

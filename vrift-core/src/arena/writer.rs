@@ -1,6 +1,6 @@
 //! Appending events. Async-signal-safe: no allocation, no lock, no system call but `getpid`.
 
-use std::sync::atomic::Ordering;
+use core::sync::atomic::Ordering;
 
 use super::layout::{HEADER_LEN, Header, MAGIC, MAX_PATH, PENDING, RECORD_HEADER_LEN, RecordHeader, record_len};
 use super::shared::SharedMap;

@@ -7,7 +7,7 @@
 //! | [`key_env`] | part of the key |
 //! | any other | an input of the actions that read it; of a program that may list all variables, see [`reads_env_by_name`], all are inputs |
 
-use crate::action::Tool;
+use crate::tool::Tool;
 
 /// Variables that describe the terminal, the login or the run, exact names.
 const NOISE: &[&str] = &[

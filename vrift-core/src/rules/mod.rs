@@ -2,12 +2,16 @@
 //!
 //! A rule may only leave out what provably cannot change a result; each entry says why. What no rule mentions counts.
 
+#[cfg(feature = "std")]
 mod argv;
 mod environment;
+#[cfg(feature = "std")]
 mod label;
 mod programs;
 
+#[cfg(feature = "std")]
 pub use argv::request_argv;
 pub use environment::{is_session_noise, key_env, reads_env_by_name, unimportant_read};
+#[cfg(feature = "std")]
 pub use label::label;
 pub use programs::{Enclosing, classify, is_archiver, is_c_driver};

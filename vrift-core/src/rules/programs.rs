@@ -1,6 +1,6 @@
 //! Which programs become actions. Called by the shim between `fork` and `exec`: nothing here allocates.
 
-use crate::action::Tool;
+use crate::tool::Tool;
 
 /// Where a program is about to be executed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

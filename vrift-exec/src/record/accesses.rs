@@ -1,9 +1,10 @@
 //! From events to what each path was to the run: an input, an output, both, or its own scratch.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use vrift_core::action::{Access, Tool};
 use vrift_core::arena::{Event, Trace};
+use vrift_core::context::Field;
 use vrift_core::event::{EventKind, flag};
 use vrift_core::paths::AbsPath;
 use vrift_core::wire::InputClaim;
@@ -52,8 +53,10 @@ pub fn collect(command: &Command, trace: &Trace) -> Result<Seen, Reason> {
     };
     let mut resolver = Resolver::default();
     let mut made: HashSet<AbsPath> = HashSet::new();
-    for event in &trace.events {
-        if !is_about_a_path(event.kind) {
+    let context = command.context();
+    let failed = failed_executions(&trace.events);
+    for (index, event) in trace.events.iter().enumerate() {
+        if !is_about_a_path(event.kind) || event.path == context.get(Field::Shim) {
             continue;
         }
         let Some(path) = resolver.clean(&event.path) else {
@@ -67,7 +70,8 @@ pub fn collect(command: &Command, trace: &Trace) -> Result<Seen, Reason> {
         if event.kind == EventKind::Library {
             seen.libraries.insert(path.as_bytes().to_vec());
         }
-        note(&mut seen, &mut made, event, path)?;
+        let errno = failed.get(&index).copied().unwrap_or(event.errno);
+        note(&mut seen, &mut made, event, errno, path);
     }
     if seen.incremental_loaded {
         return Err("it built on the state of an earlier incremental compilation".to_owned());
@@ -79,28 +83,46 @@ fn is_about_a_path(kind: EventKind) -> bool {
     !matches!(kind, EventKind::Env | EventKind::SignIn | EventKind::ExecFailed | EventKind::Spawned | EventKind::Untraced)
 }
 
-fn note(seen: &mut Seen, made: &mut HashSet<AbsPath>, event: &Event, path: AbsPath) -> Result<(), Reason> {
+/// Which announced executions failed, by their place in the trace, and with what error.
+fn failed_executions(events: &[Event]) -> HashMap<usize, u16> {
+    let mut announced: HashMap<u32, usize> = HashMap::new();
+    let mut failed = HashMap::new();
+    for (index, event) in events.iter().enumerate() {
+        match event.kind {
+            EventKind::Exec => {
+                announced.insert(event.pid, index);
+            }
+            EventKind::ExecFailed => {
+                failed.extend(announced.remove(&event.pid).map(|index| (index, event.errno)));
+            }
+            _ => {}
+        }
+    }
+    failed
+}
+
+fn note(seen: &mut Seen, made: &mut HashSet<AbsPath>, event: &Event, errno: u16, path: AbsPath) {
     let incremental = seen.incremental.as_ref().is_some_and(|dir| path.below(dir).is_some());
-    if let Some(access) = look(event) {
+    if let Some(access) = look(event.kind, errno) {
         let known = seen.paths.get(&path).copied().unwrap_or_default();
         if known.changed || is_inside(made, &path) {
-            return Ok(());
+            return;
         }
         if incremental {
             seen.incremental_loaded |= access == Access::Content && path.file_name().starts_with(b"dep-graph");
-            return Ok(());
+            return;
         }
         let facts = seen.paths.entry(path).or_default();
-        facts.read |= event.errno == 0 && matches!(event.kind, EventKind::OpenRead | EventKind::LinkFrom);
+        facts.read |= errno == 0 && matches!(event.kind, EventKind::OpenRead | EventKind::LinkFrom);
         // Absence was seen first and is not undone by what somebody else does meanwhile: the worker finds that out.
         facts.before = match facts.before {
             Some(Access::Absent) => Some(Access::Absent),
             before => before.max(Some(access)),
         };
-        return Ok(());
+        return;
     }
-    if event.errno != 0 {
-        return Ok(());
+    if errno != 0 {
+        return;
     }
     let facts = seen.paths.entry(path.clone()).or_default();
     let first = !facts.changed && !is_inside(made, &path);
@@ -123,24 +145,24 @@ fn note(seen: &mut Seen, made: &mut HashSet<AbsPath>, event: &Event, path: AbsPa
         _ => {}
     }
     facts.changed = true;
-    Ok(())
 }
 
 /// How an event looked at its path; `None` for those that change it.
-fn look(event: &Event) -> Option<Access> {
-    let looks = match event.kind {
+fn look(kind: EventKind, errno: u16) -> Option<Access> {
+    let errno = i32::from(errno);
+    let looks = match kind {
         EventKind::OpenRead | EventKind::Library | EventKind::Exec | EventKind::LinkFrom => Access::Content,
         EventKind::Stat => Access::Content,
         EventKind::Access => Access::Kind,
         EventKind::Lstat | EventKind::Readlink => Access::Link,
         EventKind::List => Access::Listing,
         // What a failed attempt to change tells of the path.
-        EventKind::Mkdir if i32::from(event.errno) == libc::EEXIST => return Some(Access::Kind),
-        EventKind::OpenWrite if i32::from(event.errno) == libc::EEXIST => return Some(Access::Kind),
-        EventKind::OpenWrite if i32::from(event.errno) == libc::ENOENT => return Some(Access::Absent),
+        EventKind::Mkdir if errno == libc::EEXIST => return Some(Access::Kind),
+        EventKind::OpenWrite if errno == libc::EEXIST => return Some(Access::Kind),
+        EventKind::OpenWrite if errno == libc::ENOENT => return Some(Access::Absent),
         _ => return None,
     };
-    match i32::from(event.errno) {
+    match errno {
         0 => Some(looks),
         libc::ENOENT | libc::ENOTDIR => Some(Access::Absent),
         // It is there, but not of the kind that the call wants, or not for us.

@@ -59,17 +59,16 @@ impl Collector<'_> {
         if !self.is_inside(path) {
             return Err(format!("it wrote outside the project: {path}"));
         }
-        if facts.content_kept
-            || (facts.before.is_some_and(|before| before == Access::Content) && meta.is_file() && !self.replaces_unread(path))
-        {
+        if facts.content_kept || (meta.is_file() && (facts.read || self.was_looked_at(facts))) {
             return Err(format!("it changed a file that was there before: {path}"));
         }
         self.add(path, &meta)
     }
 
-    /// Compilers only look at what they are about to replace; their reading of it would be an `open`, which they do not do.
-    fn replaces_unread(&self, _path: &AbsPath) -> bool {
-        !matches!(self.command.tool, Tool::BuildScript | Tool::Script)
+    /// Compilers look at what they are about to replace. In any other program the look may have steered it.
+    fn was_looked_at(&self, facts: &PathFacts) -> bool {
+        let compiler = !matches!(self.command.tool, Tool::BuildScript | Tool::Script);
+        !compiler && facts.before.is_some_and(|before| before != Access::Absent)
     }
 
     fn gone(&mut self, path: &AbsPath, facts: &PathFacts) -> Result<(), Reason> {

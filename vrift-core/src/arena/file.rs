@@ -1,0 +1,54 @@
+//! Creating an arena.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+
+use super::layout::{HEADER_LEN, MAGIC};
+use super::shared::SharedMap;
+use crate::PROTOCOL_VERSION;
+
+/// A new arena in a memfd, with its creator's mapping.
+pub struct ArenaFile {
+    fd: OwnedFd,
+    map: SharedMap,
+}
+
+impl ArenaFile {
+    /// Creates an arena of `capacity` bytes.
+    ///
+    /// # Errors
+    /// What `memfd_create(2)`, `ftruncate(2)` or `mmap(2)` give.
+    pub fn create(capacity: usize) -> io::Result<Self> {
+        // SAFETY: the name is a NUL-terminated constant.
+        let fd = unsafe { libc::memfd_create(c"vrift-arena".as_ptr(), libc::MFD_CLOEXEC) };
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the descriptor is new and nobody else's.
+        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+        let file = File::from(fd);
+        file.set_len(capacity as u64)?;
+        let header = {
+            let mut bytes = [0; HEADER_LEN];
+            bytes[..8].copy_from_slice(&MAGIC.to_le_bytes());
+            bytes[8..12].copy_from_slice(&PROTOCOL_VERSION.to_le_bytes());
+            bytes[16..24].copy_from_slice(&(capacity as u64).to_le_bytes());
+            bytes[24..32].copy_from_slice(&(HEADER_LEN as u64).to_le_bytes());
+            bytes
+        };
+        std::os::unix::fs::FileExt::write_all_at(&file, &header, 0)?;
+        let map = SharedMap::new(file.as_raw_fd(), capacity).ok_or_else(io::Error::last_os_error)?;
+        Ok(Self { fd: file.into(), map })
+    }
+
+    /// Where a child of any depth opens it while this process lives: `/proc/<pid>/fd/<fd>`.
+    pub fn path(&self) -> String {
+        format!("/proc/{}/fd/{}", std::process::id(), self.fd.as_raw_fd())
+    }
+
+    /// The creator's mapping.
+    pub fn map(&self) -> &SharedMap {
+        &self.map
+    }
+}
