@@ -9,11 +9,12 @@ use crate::next::hooks;
 use crate::trace::Trace;
 
 unsafe fn reached(trace: &Trace, address: *const sockaddr, len: socklen_t) {
-    // SAFETY: an address that is long enough to have a family, by the caller's own length.
-    if !address.is_null()
-        && len as usize >= size_of::<libc::sa_family_t>()
-        && i32::from(unsafe { (*address).sa_family }) != libc::AF_UNSPEC
-    {
+    if address.is_null() || (len as usize) < size_of::<libc::sa_family_t>() {
+        return;
+    }
+    // SAFETY: the address is long enough to have a family, by the caller's own length.
+    let family = unsafe { (*address).sa_family };
+    if i32::from(family) != libc::AF_UNSPEC {
         trace.untraced(Untraced::Network, b"");
     }
 }
