@@ -1,0 +1,1 @@
+//! Timings, tables and result files.

@@ -1,0 +1,34 @@
+//! Builds real projects twice with plain Cargo at one place, and prints the paths in the target folder that differ: what
+//! `data/varies.toml` has to list.
+#![forbid(unsafe_code)]
+
+use integration::Result;
+use integration::env::TestEnv;
+use integration::projects::{self, Project};
+use integration::snapshot::{Exceptions, Snapshot};
+
+fn main() -> Result {
+    let exceptions = Exceptions::load()?;
+    for project in [projects::regex_workspace()?, projects::ripgrep()?, projects::bat()?] {
+        twice(&project, &exceptions)?;
+    }
+    Ok(())
+}
+
+fn twice(project: &Project, exceptions: &Exceptions) -> Result {
+    let env = TestEnv::plain()?;
+    let checkout = env.checkout_of(&project.sources, "x")?;
+    let mut snapshots = Vec::new();
+    for _ in 0..2 {
+        let done = checkout.cargo("build").ok()?;
+        println!("{}: {:.1?}, {} packages", project.name, done.wall, done.compiling().len());
+        snapshots.push(Snapshot::of(&checkout.path("target"))?);
+        std::fs::remove_dir_all(checkout.path("target"))?;
+    }
+    println!("{} paths", snapshots[0].0.len());
+    for difference in snapshots[0].differences(&snapshots[1]) {
+        let listed = if exceptions.reason(&difference.path).is_some() { "listed" } else { "NOT LISTED" };
+        println!("{listed} {difference}");
+    }
+    Ok(())
+}

@@ -1,0 +1,92 @@
+//! The daemons of one home: found by their command lines, which name the home's folder.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::ensure;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::Result;
+
+/// A daemon that runs.
+#[derive(Clone, Debug)]
+pub struct Daemon {
+    /// Its process.
+    pub pid: Pid,
+    /// `vriftd` or `vdir_d`.
+    pub name: String,
+    /// Its arguments, joined by blanks.
+    pub command: String,
+}
+
+impl Daemon {
+    /// Ends it at once, and waits until it is gone.
+    ///
+    /// # Errors
+    /// It does not go.
+    pub fn kill(&self) -> Result {
+        let _ = kill(self.pid, Signal::SIGKILL);
+        let began = Instant::now();
+        while is_alive(self.pid) {
+            ensure!(began.elapsed() < Duration::from_secs(10), "`{}` does not die", self.command);
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        Ok(())
+    }
+
+    /// User and system time that it has used so far.
+    pub fn cpu(&self) -> Duration {
+        // Times are in clock ticks, which are 10 ms for user space on every Linux.
+        let stat = std::fs::read_to_string(proc(self.pid).join("stat")).unwrap_or_default();
+        let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+        let ticks = after_name.split_whitespace().skip(11).take(2).filter_map(|t| t.parse::<u64>().ok()).sum::<u64>();
+        Duration::from_millis(ticks * 10)
+    }
+}
+
+fn proc(pid: Pid) -> PathBuf {
+    Path::new("/proc").join(pid.to_string())
+}
+
+/// Whether a process runs: a zombie that nobody has collected does not.
+pub fn is_alive(pid: Pid) -> bool {
+    let stat = std::fs::read_to_string(proc(pid).join("stat")).unwrap_or_default();
+    stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with(['Z', 'X']))
+}
+
+/// The daemons whose command line holds the path `home`.
+pub fn of(home: &Path) -> Vec<Daemon> {
+    let home = home.to_string_lossy();
+    let mut all = Vec::new();
+    let Ok(entries) = std::fs::read_dir("/proc") else { return all };
+    for entry in entries.flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+        let Ok(line) = std::fs::read(entry.path().join("cmdline")) else { continue };
+        let words: Vec<_> = line.split(|c| *c == 0).map(String::from_utf8_lossy).collect();
+        let name = words.first().and_then(|word| word.rsplit('/').next()).unwrap_or_default().to_owned();
+        let command = words.join(" ");
+        if matches!(&*name, "vriftd" | "vdir_d") && command.contains(&*home) && is_alive(Pid::from_raw(pid)) {
+            all.push(Daemon { pid: Pid::from_raw(pid), name, command });
+        }
+    }
+    // The coordinator first: it would start a worker again that dies before it.
+    all.sort_by(|a, b| b.name.cmp(&a.name).then(a.pid.cmp(&b.pid)));
+    all
+}
+
+/// Ends all daemons of a home.
+///
+/// # Errors
+/// One does not go.
+pub fn kill_all(home: &Path) -> Result {
+    // A coordinator may be starting a worker right now: look again until nobody is left.
+    for _ in 0..50 {
+        let all = of(home);
+        if all.is_empty() {
+            break;
+        }
+        all.iter().try_for_each(Daemon::kill)?;
+    }
+    Ok(())
+}

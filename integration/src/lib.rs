@@ -1,0 +1,40 @@
+//! The harness of vrift's end-to-end tests and benchmarks: black-box, through the command line alone.
+//!
+//! | module | subject |
+//! |---|---|
+//! | [`env`] | one hermetic home with its own store and daemons |
+//! | [`checkout`] | one working copy of a project in it |
+//! | [`command`] | running commands, with a time limit |
+//! | [`product`] | vrift's own programs, built once |
+//! | [`host`] | the machine's toolchain, and what results are stamped with |
+//! | [`crates_io`], [`projects`] | real projects from crates.io |
+//! | [`judge`] | which programs really ran, as `strace` saw it |
+//! | [`strace`], [`access`], [`traces`] | which paths really were looked at, and what vrift's traces say |
+//! | [`snapshot`] | whole folders, compared byte for byte |
+//! | [`disk`] | what folders cost on disk |
+//! | [`user`] | commands as an ordinary user |
+//! | [`daemons`] | the daemons of one home |
+//! | [`steps`] | long scenarios whose steps all report |
+//! | [`bench`] | timings, tables and result files |
+#![forbid(unsafe_code)]
+
+pub mod access;
+pub mod bench;
+pub mod checkout;
+pub mod command;
+pub mod crates_io;
+pub mod daemons;
+pub mod disk;
+pub mod env;
+pub mod host;
+pub mod judge;
+pub mod product;
+pub mod projects;
+pub mod snapshot;
+pub mod steps;
+pub mod strace;
+pub mod traces;
+pub mod user;
+
+/// The result of everything here: failures are for people to read.
+pub type Result<T = ()> = anyhow::Result<T>;
