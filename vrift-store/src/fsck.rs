@@ -117,7 +117,8 @@ impl Check {
             Some(BlobFault::Missing { .. }) => false,
             Some(BlobFault::Changed { what: what @ (What::Mode | What::Time), .. }) => {
                 self.found(&found.path, what.to_string(), "replaced by a fresh copy", || cas.renew(&found.blob));
-                self.repair && cas.check(&found.blob).is_ok()
+                // Without repair, what depends on it counts as it would after one.
+                !self.repair || cas.check(&found.blob).is_ok()
             }
             Some(BlobFault::Changed { what, .. }) => {
                 self.found(&found.path, what.to_string(), "moved to the quarantine", || cas.quarantine(&found.blob));

@@ -67,3 +67,64 @@ fn prepare_at(dir: &Path) -> io::Result<()> {
     drop(fsio::Temp::create(dir)?);
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+    use crate::testing::{NOBODY, dir_of, inner, is_root, mode, names, passes_alone};
+
+    fn prepared(tmp: &Path) -> PathBuf {
+        let root = AbsPath::try_from(tmp.join("project").as_path()).expect("absolute");
+        prepare(&Home::at(tmp.join("home")), ProjectId::new(&root, None), &root).expect("prepares")
+    }
+
+    #[test]
+    fn the_folder_is_private_and_ignored_by_git() {
+        let tmp = tempfile::tempdir().expect("tempdir");
+        fs::create_dir(tmp.path().join("project")).expect("mkdir");
+        for _ in 0..2 {
+            let dir = prepared(tmp.path());
+            assert_eq!(dir, tmp.path().join("project/.vrift"));
+            assert_eq!(mode(&dir), 0o700);
+            assert_eq!(names(&dir), [".gitignore"]);
+            assert_eq!(fs::read(dir.join(".gitignore")).expect("read"), b"*\n");
+            // As git leaves it that checked the folder out.
+            fs::set_permissions(&dir, fs::Permissions::from_mode(0o755)).expect("chmod");
+        }
+        assert!(!tmp.path().join("home").exists());
+    }
+
+    #[test]
+    fn a_link_that_came_with_the_checkout_is_not_followed() {
+        let tmp = tempfile::tempdir().expect("tempdir");
+        fs::create_dir_all(tmp.path().join("project")).expect("mkdir");
+        fs::create_dir(tmp.path().join("victim")).expect("mkdir");
+        std::os::unix::fs::symlink("../victim", tmp.path().join("project/.vrift")).expect("symlink");
+        let dir = prepared(tmp.path());
+        assert!(dir.starts_with(tmp.path().join("home/projects")));
+        assert_eq!(mode(&dir), 0o700);
+        assert!(names(&tmp.path().join("victim")).is_empty());
+    }
+
+    #[test]
+    fn a_project_that_cannot_be_written_has_its_state_elsewhere() {
+        if let Some(dir) = inner() {
+            fs::set_permissions(dir.join("project"), fs::Permissions::from_mode(0o555)).expect("chmod");
+            assert!(prepared(&dir).starts_with(dir.join("home/projects")));
+            fs::set_permissions(dir.join("home"), fs::Permissions::from_mode(0o000)).expect("chmod");
+            let root = AbsPath::try_from(dir.join("project").as_path()).expect("absolute");
+            let error = prepare(&Home::at(dir.join("home")), ProjectId::new(&root, None), &root).expect_err("nowhere");
+            assert!(error.to_string().contains("home/projects"), "{error}");
+            fs::set_permissions(dir.join("home"), fs::Permissions::from_mode(0o700)).expect("chmod");
+            return;
+        }
+        if is_root() {
+            let tmp = dir_of(NOBODY);
+            fs::create_dir(tmp.path().join("project")).expect("mkdir");
+            std::os::unix::fs::chown(tmp.path().join("project"), Some(NOBODY), Some(NOBODY)).expect("chown");
+            passes_alone("state_dir::tests::a_project_that_cannot_be_written_has_its_state_elsewhere", tmp.path(), Some(NOBODY));
+        }
+    }
+}

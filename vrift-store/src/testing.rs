@@ -149,3 +149,121 @@ impl Drop for SmallDisk {
         let _ = Command::new("umount").arg("-l").arg(self.dir.path()).status();
     }
 }
+
+/// Actions for manifests.
+#[cfg(feature = "manifest")]
+pub(crate) mod actions {
+    use vrift_core::action::{
+        ActionRecord, EnvInput, FileKind, Input, InputState, Output, OutputState, Place, Request, StdioChunk, Stream, Tool,
+    };
+    use vrift_core::bytes::ByteText;
+    use vrift_core::digest::Digest;
+    use vrift_core::identity::ProjectId;
+    use vrift_core::paths::{AbsPath, Root, Roots, TemplatePath};
+    use vrift_core::wire::InsertParams;
+
+    use crate::cas::Blob;
+
+    pub(crate) fn roots() -> Roots {
+        let root = |root, path: &str| (root, AbsPath::new(path.as_bytes()).expect("absolute"));
+        Roots::new([root(Root::Project, "/w/a"), root(Root::Cargo, "/home/u/.cargo")])
+    }
+
+    pub(crate) fn path(text: &str) -> TemplatePath {
+        roots().template_path(&AbsPath::new(text.as_bytes()).expect("absolute"))
+    }
+
+    pub(crate) fn project() -> ProjectId {
+        ProjectId::new(&AbsPath::new(b"/w/a").expect("absolute"), None)
+    }
+
+    /// A record of `key` that read the source `input` and made the file of `blobs`.
+    pub(crate) fn record(key: &str, input: &[u8], blobs: &[Blob]) -> ActionRecord {
+        let output = |(n, blob): (usize, &Blob)| Output {
+            path: path(&format!("/w/a/target/debug/{n}")),
+            state: OutputState::File {
+                blob: blob.digest,
+                size: blob.size,
+                mode: if blob.exec { 0o755 } else { 0o644 },
+                place: Place::Link,
+            },
+            optional: false,
+        };
+        ActionRecord {
+            key: Digest::of(key.as_bytes()),
+            label: format!("{key} 1.0.0 lib"),
+            request: Request {
+                tool: Tool::Rustc,
+                program: path("/home/u/.cargo/bin/rustc"),
+                program_digest: Digest::of(b"rustc"),
+                argv: vec![roots().template_text(b"rustc"), roots().template_text(b"/w/a/src/lib.rs")],
+                cwd: path("/w/a"),
+                umask: 0o022,
+            },
+            inputs: vec![Input { path: path("/w/a/src/lib.rs"), state: InputState::Content(Digest::of(input)) }],
+            env: Vec::new(),
+            env_closed: false,
+            outputs: blobs.iter().enumerate().map(output).collect(),
+            stdio: Vec::new(),
+            bound: Vec::new(),
+            wall_us: 1_000_000,
+            cpu_us: 900_000,
+        }
+    }
+
+    pub(crate) fn insert(record: ActionRecord) -> InsertParams {
+        InsertParams { record, project: project() }
+    }
+
+    /// A record with one of everything, and `inputs` inputs.
+    pub(crate) fn full(inputs: usize) -> ActionRecord {
+        let digest = |n: usize| Digest::of(&n.to_le_bytes());
+        let states = |n: usize| match n % 12 {
+            0 => InputState::Absent,
+            1 => InputState::Kind(FileKind::File),
+            2 => InputState::Kind(FileKind::Dir),
+            3 => InputState::Kind(FileKind::Symlink),
+            4 => InputState::Kind(FileKind::Other),
+            5 => InputState::Link(digest(n)),
+            6 => InputState::Listing(digest(n)),
+            7 => InputState::Itself(FileKind::File),
+            8 => InputState::Itself(FileKind::Dir),
+            9 => InputState::Itself(FileKind::Symlink),
+            10 => InputState::Itself(FileKind::Other),
+            _ => InputState::Content(digest(n)),
+        };
+        let file = |place| OutputState::File { blob: digest(1), size: u64::MAX, mode: 0o100_755, place };
+        let output = |name: &str, state, optional| Output { path: path(name), state, optional };
+        let variable = |name: &[u8], value, shown: Option<&str>| EnvInput {
+            name: ByteText(name.to_vec()),
+            value,
+            shown: shown.map(str::to_owned),
+        };
+        let mut full = record("full", b"", &[]);
+        full.inputs = (0..inputs)
+            .map(|n| Input {
+                path: path(&format!("/home/u/.cargo/registry/src/index.crates.io-1949cf8c6b5b557f/serde-1.0.219/src/de/m{n}.rs")),
+                state: states(n),
+            })
+            .collect();
+        full.env = vec![
+            variable(b"OUT_DIR", Some(digest(2)), Some("{project}/target")),
+            variable(b"UNSET", None, None),
+            variable(b"\xff odd", Some(digest(3)), None),
+        ];
+        full.env_closed = true;
+        full.outputs = vec![
+            output("/w/a/target", OutputState::Dir { mode: 0o755 }, false),
+            output("/w/a/target/l", file(Place::Link), false),
+            output("/w/a/target/c", file(Place::Copy), true),
+            output("/w/a/target/r", file(Place::Render), false),
+            output("/w/a/target/s", OutputState::Symlink { target: roots().template_text(b"/w/a/target/l") }, false),
+            output("/w/a/gone", OutputState::Removed, true),
+        ];
+        let chunk = |stream, text: &[u8]| StdioChunk { stream, text: roots().template_text(text) };
+        full.stdio = vec![chunk(Stream::Out, b"one"), chunk(Stream::Err, b"warning: /w/a/src \xfe /x/w/a")];
+        full.bound = roots().iter().cloned().collect();
+        full.wall_us = u64::MAX;
+        full
+    }
+}

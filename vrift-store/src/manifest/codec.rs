@@ -438,3 +438,7 @@ pub(super) fn outcome(record: &ActionRecord) -> Digest {
     }
     Digest::of(&w.0)
 }
+
+#[cfg(test)]
+#[path = "codec_tests.rs"]
+mod tests;

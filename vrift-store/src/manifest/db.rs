@@ -48,6 +48,10 @@ impl Db {
         let err = ManifestError::sqlite(path);
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
         let conn = Connection::open_with_flags(path, flags).map_err(&err)?;
+        if conn.is_readonly("main").map_err(&err)? {
+            // SQLite opens what it may not write as read-only, without a word.
+            return Err(ManifestError::Unwritable { path: path.to_owned(), detail: "it is read-only".to_owned() });
+        }
         let mut db = Self { conn, path: path.to_owned() };
         db.settle()?;
         let found = db.version(schema)?;
@@ -103,7 +107,9 @@ impl Db {
         let err = self.err();
         let get = |name: &str| self.conn.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).map_err(&err);
         let (found, application) = (get("user_version")?, get("application_id")?);
-        if found != 0 && application != APPLICATION_ID || found < 0 {
+        // Migrations are one transaction, so ours has tables only together with a version.
+        let tables = || self.conn.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get::<_, i64>(0)).map_err(&err);
+        if found < 0 || found > 0 && application != APPLICATION_ID || found == 0 && tables()? > 0 {
             return Err(self.corrupt("it is a database of another program"));
         }
         if found > schema.version() {

@@ -237,3 +237,7 @@ fn project_path(stored: &[u8]) -> Option<ProjectPath> {
     let path = ProjectPath::new(&AbsPath::new(b"/").ok()?, &AbsPath::new(&absolute).ok()?).ok()?;
     (path.as_bytes() == stored).then_some(path)
 }
+
+#[cfg(test)]
+#[path = "delta_tests.rs"]
+mod tests;

@@ -83,3 +83,6 @@ pub fn known_file(
     }
     Ok(base.known_file(path)?.map(|KnownFile { digest, stamp, .. }| (digest, stamp)))
 }
+
+#[cfg(test)]
+mod tests;
