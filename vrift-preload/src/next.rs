@@ -83,6 +83,10 @@ impl Failure for isize {
     const FAILURE: Self = -1;
 }
 
+impl Failure for i64 {
+    const FAILURE: Self = -1;
+}
+
 impl<T> Failure for *mut T {
     const FAILURE: Self = core::ptr::null_mut();
 }

@@ -73,10 +73,28 @@ pub fn collect(command: &Command, trace: &Trace) -> Result<Seen, Reason> {
         let errno = failed.get(&index).copied().unwrap_or(event.errno);
         note(&mut seen, &mut made, event, errno, path);
     }
+    searched_by_loader(command, &mut seen);
     if seen.incremental_loaded {
         return Err("it built on the state of an earlier incremental compilation".to_owned());
     }
     Ok(seen)
+}
+
+/// The loader searches the folders of `LD_LIBRARY_PATH` before any other, unseen by the shim, which it is just loading: in
+/// each folder before the one where a library was found there was none of that name.
+fn searched_by_loader(command: &Command, seen: &mut Seen) {
+    let Some(search) = command.var("LD_LIBRARY_PATH") else { return };
+    let folders: Vec<AbsPath> =
+        search.split(|c| matches!(c, b':' | b';')).filter_map(|dir| AbsPath::resolve(&command.cwd, dir).ok()).collect();
+    for library in &seen.libraries {
+        let Ok(library) = AbsPath::new(library) else { continue };
+        let home = library.parent();
+        for folder in folders.iter().take_while(|folder| Some(*folder) != home.as_ref()) {
+            let Ok(candidate) = AbsPath::resolve(folder, library.file_name()) else { continue };
+            let facts = seen.paths.entry(candidate).or_default();
+            facts.before.get_or_insert(Access::Absent);
+        }
+    }
 }
 
 fn is_about_a_path(kind: EventKind) -> bool {

@@ -1,6 +1,6 @@
 //! Looking at files without opening them.
 
-use core::ffi::{c_char, c_int, c_uint, c_void};
+use core::ffi::{CStr, c_char, c_int, c_uint, c_void};
 
 use libc::size_t;
 use vrift_core::event::EventKind;
@@ -80,7 +80,7 @@ unsafe fn linked(trace: &Trace, at: At, result: isize) -> isize {
     result
 }
 
-/// Resolving a path looks at each of its folders for links.
+/// Resolving a path looks at each of its folders for links, at what the links lead to, and at the folders of the result.
 unsafe fn resolved_path(trace: &Trace, path: *const c_char, result: *mut c_char) -> *mut c_char {
     let error = if result.is_null() { errno() } else { 0 };
     // SAFETY: the program's own path; without a result it may be null.
@@ -89,15 +89,42 @@ unsafe fn resolved_path(trace: &Trace, path: *const c_char, result: *mut c_char)
         path::absolute(At::cwd(path), |pieces| {
             let mut room = [0; path::ROOM];
             let Some(whole) = pieces.and_then(|pieces| join(pieces, &mut room)) else { return };
-            for (at, _) in whole.iter().enumerate().skip(1).filter(|(_, c)| **c == b'/') {
-                trace.known_path(EventKind::Lstat, 0, &whole[..at]);
-            }
+            folders(trace, whole);
             if error == 0 {
-                trace.known_path(EventKind::Lstat, 0, whole);
+                links(trace, whole);
             }
         });
+        if !result.is_null() {
+            folders(trace, path::bytes(result));
+        }
     }
     result
+}
+
+fn folders(trace: &Trace, whole: &[u8]) {
+    for (at, _) in whole.iter().enumerate().skip(1).filter(|(_, c)| **c == b'/') {
+        trace.known_path(EventKind::Lstat, 0, &whole[..at]);
+    }
+}
+
+/// The chain of links that starts at `path`.
+fn links(trace: &Trace, path: &[u8]) {
+    /// The kernel gives up after as many.
+    const LONGEST_CHAIN: usize = 40;
+    let mut here = [0_u8; path::ROOM];
+    let Some(to) = here.get_mut(..path.len()) else { return };
+    to.copy_from_slice(path);
+    for _ in 0..LONGEST_CHAIN {
+        let Ok(name) = CStr::from_bytes_until_nul(&here) else { return };
+        trace.known_path(EventKind::Lstat, 0, name.to_bytes());
+        let mut room = [0; path::ROOM];
+        let Some(target) = crate::sys::readlink(name, &mut room) else { return };
+        let folder =
+            if target.starts_with(b"/") { 0 } else { name.to_bytes().iter().rposition(|c| *c == b'/').map_or(0, |at| at + 1) };
+        here[folder..].fill(0);
+        let Some(to) = here.get_mut(folder..folder + target.len()) else { return };
+        to.copy_from_slice(target);
+    }
 }
 
 fn join<'a>(pieces: &[&[u8]], room: &'a mut [u8]) -> Option<&'a [u8]> {
