@@ -9,6 +9,7 @@ use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime};
 
 use vrift_core::home::Home;
@@ -105,9 +106,13 @@ fn write(part: &Part, dir: &Path, path: &Path) -> Result<(), Error> {
         move |source| Error::File { action, path, source }
     };
     DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(fail("create", dir))?;
-    let temp = dir.join(format!(".{}-{}.tmp", part.name, std::process::id()));
+    // Containers that share a home share process ids too.
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().subsec_nanos();
+    let (pid, n) = (std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+    let temp = dir.join(format!(".{}-{pid}-{n}-{now}.tmp", part.name));
     let written = (|| {
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o755).open(&temp)?;
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o755).open(&temp)?;
         file.write_all(part.content)?;
         // Not by the mode of `open` alone: the umask takes bits away.
         file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o755))?;

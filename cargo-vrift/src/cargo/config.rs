@@ -163,11 +163,11 @@ mod tests {
     #[test]
     fn arguments_go_before_variables_before_files() {
         let case =
-            Case::new(&[("w/.cargo/config.toml", "[build]\ntarget-dir = 'file'"), ("w/x/c.toml", "build.target-dir='cli'")]);
+            Case::new(&[("w/.cargo/config.toml", "[build]\ntarget-dir = 'file'"), ("w/p/x/c.toml", "build.target-dir='cli'")]);
         let all = [("CARGO_TARGET_DIR", "short"), ("CARGO_BUILD_TARGET_DIR", "long")];
         assert_eq!(case.dirs("build", &all[1..]).0, "w/p/long");
         assert_eq!(case.dirs("build --config build.target-dir='kv'", &all[1..]).0, "w/p/kv");
-        assert_eq!(case.dirs("build --config ../x/c.toml", &[]).0, "w/cli");
+        assert_eq!(case.dirs("build --config x/c.toml", &[]).0, "w/p/cli");
         assert_eq!(case.dirs("build --config build.target-dir='kv'", &all).0, "w/p/short");
         assert_eq!(case.dirs("build --target-dir typed", &all).0, "w/p/typed");
         assert_eq!(case.dirs("build --target-dir /abs", &all).0, "/abs");
