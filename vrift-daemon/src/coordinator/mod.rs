@@ -1,0 +1,161 @@
+//! `vriftd`: one for each user.
+//!
+//! # Start
+//! A front end runs `vriftd --home DIR`, which starts `vriftd --home DIR --serve` as a process that nobody waits for and
+//! returns. The daemon leaves its starter's session, takes `run/vriftd.lock` and listens; where the lock is taken, another
+//! one serves already and it ends in peace. The manifest is opened after that: nobody waits for it.
+//!
+//! # End
+//! When asked, on SIGTERM, or after an hour without workers and clients. Workers go on by themselves; the next coordinator
+//! finds them through `instances.json` and their sockets.
+
+mod instances;
+mod janitor;
+mod leases;
+mod projects;
+mod service;
+mod writer;
+
+use std::ffi::OsString;
+use std::io;
+use std::path::PathBuf;
+use std::process::{ExitCode, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use vrift_core::home::Home;
+use vrift_core::wire;
+
+use crate::args::{self, CoordinatorArgs};
+use crate::process;
+use crate::server::{Activity, Server};
+use crate::stop::Stop;
+use janitor::Janitor;
+use leases::Leases;
+use projects::Projects;
+use service::Coordinator;
+use writer::Writer;
+
+/// Without workers and clients for so long, the coordinator ends.
+const IDLE: Duration = Duration::from_secs(3600);
+
+/// How often the main thread looks around.
+const TICK: Duration = Duration::from_secs(10);
+
+/// Why the coordinator did not start.
+#[derive(Debug, thiserror::Error)]
+enum StartError {
+    #[error("{}: {source}", path.display())]
+    Io { path: PathBuf, source: io::Error },
+}
+
+fn at(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> StartError {
+    let path = path.into();
+    move |source| StartError::Io { path, source }
+}
+
+/// The program `vriftd`; `args` starts with its name.
+///
+/// Exit status 0: a coordinator serves. 1: none can, a line on stderr says why. 2: the arguments make no sense.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let args = match args::coordinator(args) {
+        Ok(args) => args,
+        Err(e) => {
+            eprintln!("vriftd: {e}");
+            return ExitCode::from(2);
+        }
+    };
+    let done = if args.serve { serve(&args) } else { detach(&args) };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("vriftd: {e}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Starts the daemon as nobody's child. What can go wrong for good is tried here, where somebody reads the message.
+fn detach(args: &CoordinatorArgs) -> Result<(), StartError> {
+    process::private_folder(args.home.dir()).map_err(at(args.home.dir()))?;
+    process::private_folder(&args.home.run()).map_err(at(args.home.run()))?;
+    let own = std::env::current_exe().map_err(at("/proc/self/exe"))?;
+    let mut command = process::clean_command(&own);
+    command.arg("--serve").arg("--home").arg(args.home.dir()).arg("--source").arg(args.home.the_source());
+    if let Some(worker) = &args.worker {
+        command.arg("--worker").arg(worker);
+    }
+    process::as_program(&mut command, "vriftd");
+    command.stderr(Stdio::null()).spawn().map_err(at(own))?;
+    Ok(())
+}
+
+fn serve(args: &CoordinatorArgs) -> Result<(), StartError> {
+    let started = Instant::now();
+    process::leave_starter();
+    let home = args.home.clone();
+    process::private_folder(&home.run()).map_err(at(home.run()))?;
+    let lock = home.run().join("vriftd.lock");
+    let Some(_lock) = process::try_lock(&lock).map_err(at(&lock))? else { return Ok(()) };
+    process::silence();
+    let stop = Arc::new(Stop::default());
+    stop.on_signals();
+    let socket = home.coordinator_socket();
+    match std::fs::remove_file(&socket) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(at(&socket)(e)),
+        _ => {}
+    }
+    let listener = wire::bind(&socket).map_err(at(&socket))?;
+    let activity = Arc::new(Activity::default());
+    let leases = Arc::new(Leases::default());
+    let writer = Arc::new(Writer::start(home.clone(), Arc::clone(&leases)));
+    let projects = Arc::new(Projects::new(home.clone(), worker_program(args)));
+    let janitor = Janitor::new(home.clone(), Arc::clone(&writer));
+    let coordinator = Coordinator::new(
+        home.clone(),
+        started,
+        Arc::clone(&leases),
+        Arc::clone(&writer),
+        Arc::clone(&projects),
+        Arc::clone(&stop),
+        Arc::clone(&activity),
+    );
+    Server::start(listener, Arc::new(coordinator), Arc::clone(&activity)).map_err(at(&socket))?;
+    crate::log::start(&home.log(), "vriftd");
+    tracing::info!("serving {}", socket.display());
+    projects.adopt_survivors();
+    watch(&stop, &activity, &projects, &janitor, &home);
+    // Whoever connects from here on must find no socket rather than a silent one.
+    let _ = std::fs::remove_file(&socket);
+    writer.finish();
+    janitor.finish();
+    tracing::info!("ended");
+    Ok(())
+}
+
+/// Returns when it is time to end.
+fn watch(stop: &Stop, activity: &Activity, projects: &Projects, janitor: &Janitor, home: &Home) {
+    let mut busy = (Instant::now(), 0);
+    while !stop.wait(TICK) {
+        janitor.tick();
+        let accepted = activity.accepted();
+        if activity.connections() > 0 || accepted != busy.1 || projects.any_alive() {
+            busy = (Instant::now(), accepted);
+        }
+        // A state folder that was removed takes its daemon along: nobody can reach it any more.
+        if busy.0.elapsed() >= IDLE || !home.coordinator_socket().exists() {
+            return;
+        }
+    }
+}
+
+/// The worker's program: as told, else beside this one, else this one under another name.
+fn worker_program(args: &CoordinatorArgs) -> PathBuf {
+    let own = std::env::current_exe().unwrap_or_default();
+    let beside = own.with_file_name("vdir_d");
+    match &args.worker {
+        Some(worker) => worker.clone(),
+        None if beside.is_file() => beside,
+        None => own,
+    }
+}

@@ -1,0 +1,260 @@
+//! The workers: one for each project that is being built.
+//!
+//! The coordinator binds the worker's socket itself and hands it over as standard input, so clients may connect from the
+//! very moment that the worker's process exists. A worker that is alive already, under an earlier coordinator, is found by
+//! its socket.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use vrift_core::PROTOCOL_VERSION;
+use vrift_core::bytes::ByteText;
+use vrift_core::home::Home;
+use vrift_core::identity::ProjectId;
+use vrift_core::wire::{self, ProjectOpenParams, ProjectOpenResult, RpcError, WorkerStatus, code};
+
+use super::instances::{self, Instance};
+use crate::build;
+use crate::client::Connection;
+use crate::clock::now_s;
+use crate::process;
+use crate::server::error;
+use crate::sync::lock;
+
+/// How long a live worker may take to say who it is.
+const HELLO_TIME: Duration = Duration::from_secs(2);
+
+/// How long a worker of another build may take to leave.
+const LEAVE_TIME: Duration = Duration::from_secs(2);
+
+/// Workers at a time.
+const MAX_WORKERS: usize = 256;
+
+/// The live workers.
+pub struct Projects {
+    home: Home,
+    program: PathBuf,
+    live: Mutex<HashMap<ProjectId, Instance>>,
+    /// Held while a worker is looked for and started, so that a project gets one.
+    starting: Mutex<()>,
+}
+
+impl Projects {
+    /// No workers yet; `program` is what to start.
+    pub fn new(home: Home, program: PathBuf) -> Self {
+        Self { home, program, live: Mutex::default(), starting: Mutex::default() }
+    }
+
+    /// Finds the workers that an earlier coordinator left.
+    pub fn adopt_survivors(&self) {
+        let listed = instances::read(&self.home.instances());
+        let before = listed.len();
+        for instance in listed {
+            let _starting = lock(&self.starting);
+            if lock(&self.live).contains_key(&instance.id) {
+                continue;
+            }
+            if let Some(pid) = alive(instance.socket.as_path()) {
+                lock(&self.live).insert(instance.id, Instance { pid, ..instance });
+            }
+        }
+        if before > 0 {
+            self.write_registry();
+        }
+    }
+
+    /// Whether any worker lives.
+    pub fn any_alive(&self) -> bool {
+        self.drop_dead();
+        !lock(&self.live).is_empty()
+    }
+
+    /// The live workers, those that ended meanwhile left out.
+    pub fn list(&self) -> Vec<WorkerStatus> {
+        self.drop_dead();
+        let now = now_s();
+        let row = |i: &Instance| WorkerStatus {
+            id: i.id,
+            slug: i.slug.clone(),
+            root: i.root.clone(),
+            branch: i.branch.clone(),
+            pid: i.pid,
+            socket: i.socket.clone(),
+            uptime_s: now.saturating_sub(i.started_s),
+        };
+        let mut rows: Vec<_> = lock(&self.live).values().map(row).collect();
+        rows.sort_by(|a, b| a.slug.cmp(&b.slug));
+        rows
+    }
+
+    /// Asks all workers to end.
+    pub fn shut_down(&self, only_if_idle: bool) {
+        let sockets: Vec<ByteText> = lock(&self.live).values().map(|i| i.socket.clone()).collect();
+        for socket in sockets {
+            if let Ok(mut worker) = Connection::connect(socket.as_path(), HELLO_TIME) {
+                let _ = worker.shutdown(only_if_idle);
+            }
+        }
+    }
+
+    /// Finds or starts the worker of a project.
+    ///
+    /// # Errors
+    /// [`code::INVALID_PARAMS`] where the root is no folder, [`code::UNAVAILABLE`] where no worker can be started.
+    pub fn open(self: &Arc<Self>, params: ProjectOpenParams) -> Result<ProjectOpenResult, RpcError> {
+        if params.protocol != PROTOCOL_VERSION {
+            let message = format!("vriftd speaks protocol {PROTOCOL_VERSION}, the caller {}", params.protocol);
+            return Err(error(code::VERSION_MISMATCH, message));
+        }
+        if !params.root.as_path().is_dir() {
+            return Err(error(code::INVALID_PARAMS, format!("the root {} is no folder", params.root)));
+        }
+        let id = ProjectId::new(&params.root, params.branch.as_deref());
+        let slug = id.slug(&params.name);
+        let socket = self.home.worker_socket(id);
+        let _starting = lock(&self.starting);
+        let instance = |pid| Instance {
+            id,
+            slug: slug.clone(),
+            root: params.root.clone(),
+            branch: params.branch.clone(),
+            pid,
+            socket: socket.as_path().into(),
+            started_s: now_s(),
+        };
+        let pid = match self.live_worker(id, &socket) {
+            Some(pid) => {
+                let known = lock(&self.live).get(&id).map(|i| i.pid);
+                if known != Some(pid) {
+                    lock(&self.live).insert(id, instance(pid));
+                    self.write_registry();
+                }
+                pid
+            }
+            None => {
+                let child = self.start(&params, &socket).map_err(|e| {
+                    let program = self.program.display();
+                    error(code::UNAVAILABLE, format!("cannot start the worker {program} at {}: {e}", socket.display()))
+                })?;
+                let pid = child.id();
+                lock(&self.live).insert(id, instance(pid));
+                self.wait_for(id, child).map_err(|e| error(code::UNAVAILABLE, format!("no thread for the worker: {e}")))?;
+                pid
+            }
+        };
+        let vdir = Path::new("/dev/shm").join(id.vdir_name());
+        Ok(ProjectOpenResult { id, slug, socket: socket.into(), pid, vdir: vdir.into(), generation: 0, ready: true })
+    }
+
+    /// The process of the worker that serves `socket`, if one does and is of this build or cannot leave now.
+    fn live_worker(&self, id: ProjectId, socket: &Path) -> Option<u32> {
+        let known = lock(&self.live).get(&id).map(|i| i.pid);
+        if let Some(pid) = known
+            && wire::connect(socket, HELLO_TIME).is_ok()
+        {
+            return Some(pid);
+        }
+        let mut worker = Connection::connect(socket, HELLO_TIME).ok()?;
+        let Ok(hello) = worker.hello(&build::own()) else {
+            tracing::warn!("the worker at {} does not answer; it gets a successor", socket.display());
+            return None;
+        };
+        let same = hello.protocol == PROTOCOL_VERSION;
+        if same && hello.build == build::of_program(&self.program) {
+            return Some(hello.pid);
+        }
+        match worker.shutdown(same) {
+            Ok(answer) if answer.stopping => {
+                let deadline = Instant::now() + LEAVE_TIME;
+                while wire::connect(socket, HELLO_TIME).is_ok() && Instant::now() < deadline {
+                    thread::sleep(Duration::from_millis(1));
+                }
+                None
+            }
+            _ if same => Some(hello.pid),
+            _ => None,
+        }
+    }
+
+    fn start(&self, params: &ProjectOpenParams, socket: &Path) -> io::Result<Child> {
+        if lock(&self.live).len() >= MAX_WORKERS {
+            self.drop_dead();
+            if lock(&self.live).len() >= MAX_WORKERS {
+                return Err(io::Error::other(format!("{MAX_WORKERS} workers run already")));
+            }
+        }
+        match fs::remove_file(socket) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+            _ => {}
+        }
+        let listener = wire::bind(socket)?;
+        let mut command = process::clean_command(&self.program);
+        command.arg("--home").arg(self.home.dir()).arg("--source").arg(self.home.the_source());
+        command.arg("--root").arg(params.root.as_path()).arg("--socket").arg(socket).arg("--listening");
+        if let Some(branch) = &params.branch {
+            command.arg("--branch").arg(branch);
+        }
+        if let Ok(own) = std::env::current_exe() {
+            command.arg("--coordinator").arg(own);
+        }
+        process::as_program(&mut command, "vdir_d");
+        command.stdin(Stdio::from(OwnedFd::from(listener))).spawn()
+    }
+
+    /// Takes note of the worker, off the path of the client that waits for it, and of its end.
+    fn wait_for(self: &Arc<Self>, id: ProjectId, mut child: Child) -> io::Result<()> {
+        let projects = Arc::clone(self);
+        let waiter = thread::Builder::new().name("worker".to_owned()).stack_size(128 << 10);
+        waiter.spawn(move || {
+            let pid = child.id();
+            projects.write_registry();
+            match child.wait() {
+                Ok(status) if !status.success() => tracing::warn!("the worker {pid} ended: {status}"),
+                Ok(_) => {}
+                Err(e) => tracing::warn!("cannot wait for the worker {pid}: {e}"),
+            }
+            projects.forget(id, pid);
+        })?;
+        Ok(())
+    }
+
+    fn forget(&self, id: ProjectId, pid: u32) {
+        let removed = {
+            let mut live = lock(&self.live);
+            live.get(&id).is_some_and(|i| i.pid == pid) && live.remove(&id).is_some()
+        };
+        if removed {
+            self.write_registry();
+        }
+    }
+
+    /// Adopted workers are nobody's children: their sockets tell whether they live.
+    fn drop_dead(&self) {
+        let all: Vec<Instance> = lock(&self.live).values().cloned().collect();
+        for instance in all {
+            if wire::connect(instance.socket.as_path(), HELLO_TIME).is_err() {
+                self.forget(instance.id, instance.pid);
+            }
+        }
+    }
+
+    fn write_registry(&self) {
+        let live = lock(&self.live);
+        let mut all: Vec<Instance> = live.values().cloned().collect();
+        all.sort_by(|a, b| a.slug.cmp(&b.slug));
+        instances::write(&self.home.instances(), all);
+    }
+}
+
+/// The process of the worker at `socket`, if one answers.
+fn alive(socket: &Path) -> Option<u32> {
+    let mut worker = Connection::connect(socket, HELLO_TIME).ok()?;
+    worker.hello(env!("CARGO_PKG_VERSION")).ok().map(|hello| hello.pid)
+}

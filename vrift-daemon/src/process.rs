@@ -1,0 +1,127 @@
+//! Becoming a daemon: nothing of the starter is kept but standard streams, and those lead nowhere.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::io;
+use std::os::fd::{AsFd, RawFd};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use nix::sys::stat::{Mode, umask};
+use nix::unistd;
+
+/// Leaves the starter: own session, umask 077, folder `/`, no descriptor above 2. A descriptor that stayed open would keep
+/// a build's jobserver or a terminal's pipe alive.
+pub fn leave_starter() {
+    // Fails where this is a session's leader already, which is what is wanted.
+    let _ = unistd::setsid();
+    umask(Mode::from_bits_truncate(0o077));
+    let _ = unistd::chdir("/");
+    close_inherited();
+}
+
+/// Points the standard streams at `/dev/null`.
+pub fn silence() {
+    let Ok(null) = OpenOptions::new().read(true).write(true).open("/dev/null") else { return };
+    let _ = unistd::dup2_stdin(&null);
+    let _ = unistd::dup2_stdout(&null);
+    let _ = unistd::dup2_stderr(&null);
+}
+
+/// The listening socket that the starter left as standard input.
+///
+/// # Errors
+/// Where standard input is no listening Unix socket.
+pub fn listener_from_stdin() -> io::Result<UnixListener> {
+    let stdin = io::stdin().as_fd().try_clone_to_owned()?;
+    if !nix::sys::socket::getsockopt(&stdin, nix::sys::socket::sockopt::AcceptConn)? {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "standard input is no listening socket"));
+    }
+    Ok(UnixListener::from(stdin))
+}
+
+fn close_inherited() {
+    let open: Vec<RawFd> = match fs::read_dir("/proc/self/fd") {
+        Ok(list) => list.filter_map(|e| e.ok()?.file_name().to_str()?.parse().ok()).collect(),
+        Err(_) => (3..1024).collect(),
+    };
+    for fd in open {
+        if fd > 2 {
+            let _ = unistd::close(fd);
+        }
+    }
+}
+
+/// A folder for this user alone: made where it is absent, its mode set to 0700 where it is wider.
+///
+/// # Errors
+/// What the file system gives, and `PermissionDenied` where the folder is another user's.
+pub fn private_folder(path: &Path) -> io::Result<()> {
+    match DirBuilder::new().recursive(true).mode(0o700).create(path) {
+        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
+        _ => {}
+    }
+    let meta = fs::metadata(path)?;
+    if meta.uid() != unistd::geteuid().as_raw() {
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, "the folder belongs to another user"));
+    }
+    if meta.mode() & 0o077 != 0 {
+        fs::set_permissions(path, Permissions::from_mode(0o700))?;
+    }
+    Ok(())
+}
+
+/// A command that inherits nothing of a build: its variables may name a shim, a jobserver or a session that a daemon must
+/// not carry on.
+pub fn clean_command(program: &Path) -> Command {
+    const KEPT: [&str; 6] = ["HOME", "PATH", "LANG", "TZ", "TMPDIR", vrift_core::env::LOG];
+    let mut command = Command::new(program);
+    command.env_clear().envs(KEPT.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).current_dir("/");
+    command
+}
+
+/// Has the program take itself for `name`: a program that is several in one goes by what it is called.
+pub fn as_program(command: &mut Command, name: &str) {
+    use std::os::unix::process::CommandExt;
+    command.arg0(name);
+}
+
+/// Takes the lock at `path` for as long as the result lives; `None` where another process holds it.
+///
+/// # Errors
+/// What the file system gives.
+pub fn try_lock(path: &Path) -> io::Result<Option<File>> {
+    let file = OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(fs::TryLockError::WouldBlock) => Ok(None),
+        Err(fs::TryLockError::Error(e)) => Err(e),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_is_exclusive_and_ends_with_its_holder() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let path = dir.path().join("lock");
+        let held = try_lock(&path).expect("opens").expect("free");
+        assert!(try_lock(&path).expect("opens").is_none());
+        drop(held);
+        assert!(try_lock(&path).expect("opens").is_some());
+    }
+
+    #[test]
+    fn private_folders_are_private() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let path = dir.path().join("a/b");
+        private_folder(&path).expect("creates");
+        fs::set_permissions(&path, Permissions::from_mode(0o755)).expect("chmod");
+        private_folder(&path).expect("narrows");
+        assert_eq!(fs::metadata(&path).expect("exists").mode() & 0o777, 0o700);
+    }
+}

@@ -1,0 +1,47 @@
+//! The request to end, from whichever side it comes: a client, a signal, an idle hour.
+
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+use nix::sys::signal::{SigSet, Signal};
+
+use crate::sync::lock;
+
+/// Shared by whoever may ask a daemon to end, and its main thread.
+#[derive(Default)]
+pub struct Stop {
+    asked: Mutex<bool>,
+    wake: Condvar,
+}
+
+impl Stop {
+    /// Asks the daemon to end.
+    pub fn ask(&self) {
+        *lock(&self.asked) = true;
+        self.wake.notify_all();
+    }
+
+    /// Waits until it was asked, for at most `timeout`; tells whether it was.
+    pub fn wait(&self, timeout: Duration) -> bool {
+        let asked = lock(&self.asked);
+        *self.wake.wait_timeout_while(asked, timeout, |asked| !*asked).unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    /// Turns SIGTERM, SIGINT and SIGHUP into a request. Must run before other threads start, so that they inherit the mask.
+    pub fn on_signals(self: &Arc<Self>) {
+        let set: SigSet = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP].into_iter().collect();
+        if set.thread_block().is_err() {
+            return;
+        }
+        let stop = Arc::clone(self);
+        let waiting = std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
+            if set.wait().is_ok() {
+                stop.ask();
+            }
+        });
+        if waiting.is_err() {
+            // Without the thread the signals would never arrive.
+            let _ = set.thread_unblock();
+        }
+    }
+}

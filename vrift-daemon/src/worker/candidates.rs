@@ -1,0 +1,185 @@
+//! Stored actions that this worker has met, decoded.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use vrift_core::action::{ActionRecord, InputState};
+use vrift_core::digest::Digest;
+use vrift_core::paths::Root;
+use vrift_store::manifest::StoredAction;
+
+use crate::sync::lock;
+
+/// Inputs of all remembered actions together, some 100 bytes each. The keys that were met first go first.
+const MAX_INPUTS: usize = 600_000;
+
+/// Actions remembered for one key; the base manifest keeps as many.
+const MAX_PER_KEY: usize = 64;
+
+/// An action that may be what a look-up wants.
+pub struct Candidate {
+    /// Its row in the base manifest; negative while it is not known, a number of this worker's own.
+    id: AtomicI64,
+    /// The action.
+    pub record: ActionRecord,
+    /// In which order to look at its inputs.
+    pub order: Box<[u32]>,
+}
+
+impl Candidate {
+    fn new(id: i64, record: ActionRecord) -> Arc<Self> {
+        let mut order: Vec<u32> = (0..record.inputs.len() as u32).collect();
+        order.sort_by_key(|i| {
+            let input = &record.inputs[*i as usize];
+            let own = input.path.root().is_some_and(Root::per_checkout);
+            match input.state {
+                // What people edit comes first, for it tells most candidates of a key apart.
+                InputState::Content(_) if own => 0_u8,
+                _ if own => 1,
+                _ => 2,
+            }
+        });
+        Arc::new(Self { id: AtomicI64::new(id), record, order: order.into() })
+    }
+
+    /// See the field.
+    pub fn id(&self) -> i64 {
+        self.id.load(Ordering::Relaxed)
+    }
+
+    /// The action turned out to be in that row.
+    pub fn found_in(&self, row: i64) {
+        self.id.store(row, Ordering::Relaxed);
+    }
+}
+
+/// The remembered actions.
+#[derive(Default)]
+pub struct Candidates {
+    known: Mutex<Known>,
+    next_own: AtomicI64,
+}
+
+#[derive(Default)]
+struct Known {
+    /// Newest first.
+    by_key: HashMap<Digest, Vec<Arc<Candidate>>>,
+    /// Keys, in the order in which they were met.
+    met: VecDeque<Digest>,
+    inputs: usize,
+}
+
+impl Candidates {
+    /// The actions with this key, newest first.
+    pub fn get(&self, key: &Digest) -> Vec<Arc<Candidate>> {
+        lock(&self.known).by_key.get(key).cloned().unwrap_or_default()
+    }
+
+    /// Remembers an action that this worker has just recorded.
+    pub fn add_own(&self, record: ActionRecord) -> Arc<Candidate> {
+        let candidate = Candidate::new(-1 - self.next_own.fetch_add(1, Ordering::Relaxed), record);
+        self.add(&candidate, true);
+        candidate
+    }
+
+    /// Remembers an action of the base manifest, unless it is one of those known; gives the one to use.
+    pub fn add_stored(&self, stored: StoredAction) -> Arc<Candidate> {
+        let known = self.get(&stored.record.key);
+        if let Some(same) = known.iter().find(|c| c.id() == stored.id || (c.id() < 0 && c.record == stored.record)) {
+            same.found_in(stored.id);
+            return Arc::clone(same);
+        }
+        let candidate = Candidate::new(stored.id, stored.record);
+        self.add(&candidate, false);
+        candidate
+    }
+
+    /// Forgets an action that cannot be restored.
+    pub fn forget(&self, key: &Digest, id: i64) {
+        let mut known = lock(&self.known);
+        let Some(list) = known.by_key.get_mut(key) else { return };
+        let before: usize = list.iter().map(|c| c.record.inputs.len()).sum();
+        list.retain(|c| c.id() != id);
+        let after: usize = list.iter().map(|c| c.record.inputs.len()).sum();
+        known.inputs -= before - after;
+    }
+
+    fn add(&self, candidate: &Arc<Candidate>, newest: bool) {
+        let key = candidate.record.key;
+        let mut guard = lock(&self.known);
+        let known = &mut *guard;
+        known.inputs += candidate.record.inputs.len();
+        let list = known.by_key.entry(key).or_default();
+        if list.is_empty() {
+            known.met.push_back(key);
+        }
+        list.insert(if newest { 0 } else { list.len() }, Arc::clone(candidate));
+        if list.len() > MAX_PER_KEY
+            && let Some(oldest) = list.pop()
+        {
+            known.inputs -= oldest.record.inputs.len();
+        }
+        while known.inputs > MAX_INPUTS && known.met.len() > 1 {
+            let Some(first) = known.met.pop_front() else { break };
+            let gone = known.by_key.remove(&first).unwrap_or_default();
+            known.inputs -= gone.iter().map(|c| c.record.inputs.len()).sum::<usize>();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use vrift_core::action::{Input, Request, Tool};
+    use vrift_core::paths::TemplatePath;
+
+    use super::*;
+
+    fn record(key: u8, inputs: usize) -> ActionRecord {
+        let input = |i: usize| Input { path: TemplatePath::from_stored(format!("/{i}").as_bytes()), state: InputState::Absent };
+        let path = TemplatePath::from_stored(b"/x");
+        let digest = Digest::of(b"program");
+        ActionRecord {
+            key: Digest::of(&[key]),
+            label: String::new(),
+            request: Request { tool: Tool::Cc, program: path.clone(), program_digest: digest, argv: vec![], cwd: path, umask: 0 },
+            inputs: (0..inputs).map(input).collect(),
+            env: vec![],
+            env_closed: false,
+            outputs: vec![],
+            stdio: vec![],
+            bound: vec![],
+            wall_us: 0,
+            cpu_us: 0,
+        }
+    }
+
+    #[test]
+    fn own_actions_come_first_and_merge_with_their_rows() {
+        let candidates = Candidates::default();
+        candidates.add_stored(StoredAction { id: 7, record: record(1, 3) });
+        let own = candidates.add_own(record(1, 2));
+        assert!(own.id() < 0);
+        let ids = |key: u8| candidates.get(&Digest::of(&[key])).iter().map(|c| c.id()).collect::<Vec<_>>();
+        assert_eq!(ids(1), [own.id(), 7]);
+        let again = candidates.add_stored(StoredAction { id: 9, record: record(1, 2) });
+        assert!(Arc::ptr_eq(&own, &again));
+        assert_eq!(ids(1), [9, 7]);
+        candidates.forget(&Digest::of(&[1]), 9);
+        assert_eq!(ids(1), [7]);
+    }
+
+    #[test]
+    fn memory_is_bounded() {
+        let candidates = Candidates::default();
+        for key in 0..4 {
+            candidates.add_own(record(key, MAX_INPUTS / 3));
+        }
+        assert!(candidates.get(&Digest::of(&[0])).is_empty());
+        assert_eq!(candidates.get(&Digest::of(&[3])).len(), 1);
+        for _ in 0..100 {
+            candidates.add_own(record(9, 1));
+        }
+        assert_eq!(candidates.get(&Digest::of(&[9])).len(), MAX_PER_KEY);
+    }
+}

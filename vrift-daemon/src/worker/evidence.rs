@@ -1,0 +1,223 @@
+//! Was a file, as it is now, already so when a run began?
+//!
+//! A record names the state in which its inputs were while the command ran. The worker looks at them afterwards, so it has
+//! to know that nothing changed in between. Each of these proves it:
+//!
+//! 1. the file's change time lies before the start;
+//! 2. the worker knew the content under this very stamp before the start;
+//! 3. the client's look-up, which came before the start, found the file with this very stamp, or as the same blob;
+//! 4. the file is a blob that a hit put there before the start;
+//! 5. the file is a blob into which a record turned the output of its run, and that output was last changed before the
+//!    start, or was seen unchanged by the look-up. Adopting an output changes its inode's times although not its content:
+//!    with Cargo's pipelining, a crate is compiled from a library whose own run is being recorded meanwhile.
+//!
+//! Times of files are compared with the client's coarse clock, the one that the kernel stamps files with: a file that changes
+//! after the start has at least that time. Times of the worker's own are compared with each other.
+
+use std::collections::HashMap;
+use std::fs::{self, Metadata};
+use std::os::unix::fs::MetadataExt;
+
+use vrift_core::digest::Digest;
+use vrift_core::wire::Stamp;
+use vrift_store::cas::file_stamp;
+
+use super::digests::{By, Digests, Known, Table, is_blob_like};
+use super::world::as_path;
+use crate::clock::now_ns;
+
+/// Files looked at for one look-up.
+const MAX_SIGHTINGS: usize = 1024;
+
+/// How a file was when the look-up came.
+#[derive(Clone, Copy)]
+struct Sighting {
+    stamp: Stamp,
+    blob_like: bool,
+    /// A later change is sure to show.
+    sure: bool,
+}
+
+/// What was seen before a run began.
+#[derive(Default)]
+pub struct Before {
+    /// The worker's clock when it sent the client off to run its command.
+    pub sent_ns: i64,
+    seen: HashMap<Box<[u8]>, Sighting>,
+}
+
+impl Before {
+    /// Nothing was seen.
+    pub fn unknown() -> Self {
+        Self { sent_ns: i64::MIN, ..Self::default() }
+    }
+
+    /// Looks at a file that the command names.
+    pub fn look(&mut self, path: &[u8], digests: &Digests) -> Option<Metadata> {
+        if self.seen.len() >= MAX_SIGHTINGS {
+            return None;
+        }
+        let looked = now_ns();
+        let meta = fs::metadata(as_path(path)).ok()?;
+        let stamp = file_stamp(&meta);
+        let sure = digests.will_show_change(as_path(path), &stamp, looked);
+        self.seen.insert(path.into(), Sighting { stamp, blob_like: is_blob_like(&meta), sure });
+        Some(meta)
+    }
+}
+
+/// How a path came to be the name of a blob.
+#[derive(Clone, Copy, Debug)]
+enum How {
+    /// A hit was told to put it there; done at that time of the worker's clock, [`i64::MAX`] while it may not be.
+    Restored(i64),
+    /// A record's output; its stamp before the store adopted it.
+    Adopted(Stamp),
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Binding {
+    digest: Digest,
+    how: How,
+}
+
+/// Which paths are blobs, and since when.
+#[derive(Default)]
+pub struct Bindings {
+    table: Table<Binding>,
+}
+
+impl Bindings {
+    /// A hit is about to make `path` a name of the blob `digest`. Where it is that already, it stays so since then.
+    pub fn will_restore(&self, path: &[u8], digest: Digest) {
+        let stays = self.table.get(path).is_some_and(|b| b.digest == digest && !matches!(b.how, How::Restored(i64::MAX)));
+        if !stays {
+            self.table.insert(path, Binding { digest, how: How::Restored(i64::MAX) });
+        }
+    }
+
+    /// The hit that was about to make `path` a blob is done.
+    pub fn restored(&self, path: &[u8]) {
+        self.table.update(path, |binding| {
+            if let How::Restored(done) = &mut binding.how {
+                *done = (*done).min(now_ns());
+            }
+        });
+    }
+
+    /// The store adopted the output at `path`, which had `stamp` until then.
+    pub fn adopted(&self, path: &[u8], digest: Digest, stamp: Stamp) {
+        self.table.insert(path, Binding { digest, how: How::Adopted(stamp) });
+    }
+
+    /// Whether the file at `path`, now `known` with `stamp`, was so when the run began that `before` saw start, at the
+    /// latest at `started_ns` of the coarse clock.
+    pub fn held_since(&self, path: &[u8], stamp: &Stamp, known: &Known, before: &Before, started_ns: i64) -> bool {
+        if stamp.ctime_ns < started_ns {
+            return true;
+        }
+        let sighting = before.seen.get(path);
+        if sighting.is_some_and(|s| s.sure && s.stamp == *stamp) {
+            return true;
+        }
+        match known.by {
+            By::Reading => false,
+            By::Stamp { since } => since < before.sent_ns,
+            By::Blob => {
+                sighting.is_some_and(|s| s.blob_like && is_same_inode(&s.stamp, stamp))
+                    || self.table.get(path).is_some_and(|binding| {
+                        binding.digest == known.digest && binding_held(&binding.how, sighting, before, started_ns)
+                    })
+            }
+        }
+    }
+}
+
+fn binding_held(how: &How, sighting: Option<&Sighting>, before: &Before, started_ns: i64) -> bool {
+    match how {
+        How::Restored(done) => *done < before.sent_ns,
+        How::Adopted(stamp) => stamp.ctime_ns < started_ns || sighting.is_some_and(|s| s.stamp == *stamp),
+    }
+}
+
+fn is_same_inode(a: &Stamp, b: &Stamp) -> bool {
+    (a.dev, a.ino, a.size, a.mtime_ns, a.mode) == (b.dev, b.ino, b.size, b.mtime_ns, b.mode)
+}
+
+/// Whether `meta` is that of the file that had `stamp`, unchanged.
+pub fn is_unchanged(meta: &Metadata, stamp: &Stamp) -> bool {
+    meta.ino() == stamp.ino && file_stamp(meta) == *stamp
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const START: i64 = 1_000;
+
+    fn stamp(ctime_ns: i64) -> Stamp {
+        Stamp { dev: 1, ino: 2, size: 3, mtime_ns: 4, ctime_ns, mode: 0o100_444 }
+    }
+
+    fn before() -> Before {
+        Before { sent_ns: START + 5, seen: HashMap::new() }
+    }
+
+    fn seen(stamp: Stamp, sure: bool) -> Before {
+        let mut before = before();
+        before.seen.insert(b"/f"[..].into(), Sighting { stamp, blob_like: true, sure });
+        before
+    }
+
+    fn held(bindings: &Bindings, ctime: i64, by: By, before: &Before) -> bool {
+        bindings.held_since(b"/f", &stamp(ctime), &Known { digest: Digest::of(b"x"), by }, before, START)
+    }
+
+    #[test]
+    fn times_before_the_start_prove_it_and_later_ones_do_not() {
+        let none = Bindings::default();
+        assert!(held(&none, START - 1, By::Reading, &before()));
+        assert!(!held(&none, START, By::Reading, &before()));
+        assert!(held(&none, START, By::Stamp { since: START + 4 }, &before()));
+        assert!(!held(&none, START, By::Stamp { since: START + 5 }, &before()));
+        assert!(!held(&none, START, By::Blob, &before()));
+    }
+
+    #[test]
+    fn what_the_look_up_saw_proves_it() {
+        let none = Bindings::default();
+        assert!(held(&none, START, By::Reading, &seen(stamp(START), true)));
+        assert!(!held(&none, START, By::Reading, &seen(stamp(START), false)), "it might change without showing");
+        assert!(!held(&none, START, By::Reading, &seen(stamp(START + 1), true)));
+        assert!(held(&none, START + 9, By::Blob, &seen(stamp(START), false)), "the same blob, linked elsewhere since");
+    }
+
+    #[test]
+    fn hits_prove_it_once_they_are_done() {
+        let bindings = Bindings::default();
+        let x = Digest::of(b"x");
+        bindings.will_restore(b"/f", x);
+        assert!(!held(&bindings, START, By::Blob, &before()));
+        bindings.restored(b"/f");
+        let later = Before { sent_ns: now_ns() + 1, ..before() };
+        assert!(held(&bindings, START, By::Blob, &later));
+        bindings.will_restore(b"/f", x);
+        assert!(held(&bindings, START, By::Blob, &later), "it was so already");
+        bindings.will_restore(b"/f", Digest::of(b"y"));
+        bindings.restored(b"/f");
+        assert!(!held(&bindings, START, By::Blob, &later), "that is another content");
+    }
+
+    #[test]
+    fn adopted_outputs_prove_it_by_what_they_were() {
+        let bindings = Bindings::default();
+        let x = Digest::of(b"x");
+        bindings.adopted(b"/f", x, stamp(START - 1));
+        assert!(held(&bindings, START + 50, By::Blob, &before()));
+        bindings.adopted(b"/f", x, stamp(START));
+        assert!(!held(&bindings, START + 50, By::Blob, &before()));
+        let other = Stamp { ino: 77, ..stamp(START) };
+        bindings.adopted(b"/f", x, other);
+        assert!(held(&bindings, START + 50, By::Blob, &seen(other, false)));
+    }
+}

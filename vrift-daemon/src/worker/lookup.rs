@@ -1,0 +1,258 @@
+//! `action.lookup`: from a command to the result that it would have, if there is one.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use vrift_core::action::{OutputState, Place};
+use vrift_core::bytes::ByteText;
+use vrift_core::digest::{Digest, FieldHasher};
+use vrift_core::paths::{AbsPath, Root};
+use vrift_core::rules;
+use vrift_core::wire::{Change, HitPlan, LeaseResult, LookupParams, LookupResult, MissPlan};
+
+use super::Worker;
+use super::candidates::Candidate;
+use super::check::{self, Refusal, Restoration};
+use super::evidence::Before;
+use super::key;
+use super::ledger::{EntryId, NewEntry, Outcome};
+use super::nearest;
+use super::session::{Pending, Session, Unexplained};
+use super::world::World;
+use crate::clock::now_ns;
+
+/// How long a client waits for another one that computes the same.
+const LEASE_WAIT: Duration = Duration::from_secs(60);
+
+/// Named files up to this size tell pieces of work apart that have the same key.
+const MAX_NAMED_FILE: u64 = 1 << 20;
+
+/// What the search for a result gave.
+enum Found {
+    Hit(Arc<Candidate>, Restoration),
+    /// The newest stored result, and how it differs first.
+    Nothing(Option<(Arc<Candidate>, Change)>),
+}
+
+/// Answers a look-up.
+pub fn lookup(worker: &Worker, session: &mut Session, params: LookupParams) -> LookupResult {
+    let began = Instant::now();
+    let label = rules::label(params.tool, &params.argv, &params.env);
+    let ledger = |outcome, reason: &str, saved_cpu_us| -> EntryId {
+        let paths = named_paths(&params);
+        let entry = NewEntry { label: label.clone(), outcome, reason: reason.to_owned(), paths, saved_cpu_us };
+        worker.ledger.looked_up(&params.session, began.elapsed(), entry)
+    };
+    for root in [Root::Target, Root::Tmp] {
+        if let Some(folder) = params.roots.get(root) {
+            worker.digests.keep_private(folder);
+        }
+    }
+    let program = match refusal(worker, &params) {
+        Ok(program) => program,
+        Err(reason) => {
+            ledger(Outcome::Uncached, &reason, 0);
+            return LookupResult::Uncached { reason };
+        }
+    };
+    let request = key::request(&params, program);
+    let key = key::key(&request, &params);
+    let world = World::new(&worker.digests, &params.roots, params.tool, &params.env);
+    let mut found = match params.recache {
+        true => Found::Nothing(None),
+        false => search(worker, &key, &world),
+    };
+    let mut before = Before::default();
+    let mut lease = None;
+    if let Found::Nothing(_) = found {
+        let work = look_at_named_files(worker, &params, &key, &mut before);
+        if !params.recache {
+            (lease, found) = take_turn(worker, &key, &world, work, found);
+        }
+    }
+    match found {
+        Found::Hit(candidate, restoration) => {
+            let plan = hit(worker, session, &candidate, restoration);
+            ledger(Outcome::Hit, "nothing that it depends on has changed", candidate.record.cpu_us);
+            LookupResult::Hit(Box::new(plan))
+        }
+        Found::Nothing(near) => {
+            let near = near.or_else(|| nearest::by_label(worker, &label, &request, &world));
+            let reason = match (&near, params.recache) {
+                (_, true) => "told to run everything".to_owned(),
+                (Some((_, change)), _) => nearest::sentence(change),
+                (None, _) => "never built before".to_owned(),
+            };
+            let entry = ledger(Outcome::Miss, &reason, 0);
+            session.pending = Some(Pending { key, session: params.session.clone(), entry, lease, before });
+            session.unexplained = near.map(|(candidate, _)| Unexplained {
+                entry,
+                candidate,
+                request: request.clone(),
+                roots: params.roots,
+                env: params.env,
+            });
+            // The last thing before the answer: whatever the command does comes later.
+            if let Some(pending) = &mut session.pending {
+                pending.before.sent_ns = now_ns();
+            }
+            LookupResult::Miss(MissPlan { key, request, label, reason })
+        }
+    }
+}
+
+/// The program's digest, or why the command is not to be cached.
+fn refusal(worker: &Worker, params: &LookupParams) -> Result<Digest, String> {
+    if let Some(why) = worker.base.off() {
+        return Err(why);
+    }
+    let fail = |e: std::io::Error| format!("cannot read the program {}: {e}", params.program);
+    let meta = std::fs::metadata(params.program.as_path()).map_err(fail)?;
+    if !meta.is_file() {
+        return Err(format!("the program {} is no file", params.program));
+    }
+    let (_, known) = worker.digests.content(params.program.as_bytes(), &meta, None).map_err(fail)?;
+    Ok(known.digest)
+}
+
+/// Looks for a stored result that holds: those that are remembered first, then the base manifest.
+fn search(worker: &Worker, key: &Digest, world: &World<'_>) -> Found {
+    let mut near = None;
+    let mut tried = worker.candidates.get(key);
+    for candidate in &tried {
+        if let Some(hit) = attempt(worker, candidate, world, &mut near) {
+            return hit;
+        }
+    }
+    for row in worker.base.candidate_ids(key) {
+        if tried.iter().any(|candidate| candidate.id() == row) {
+            continue;
+        }
+        let Some(stored) = worker.base.action(row) else { continue };
+        let candidate = worker.candidates.add_stored(stored);
+        // One that this worker recorded itself is no other for being in the manifest by now.
+        if tried.iter().any(|other| Arc::ptr_eq(other, &candidate)) {
+            continue;
+        }
+        if let Some(hit) = attempt(worker, &candidate, world, &mut near) {
+            return hit;
+        }
+        tried.push(candidate);
+    }
+    Found::Nothing(near)
+}
+
+fn attempt(
+    worker: &Worker,
+    candidate: &Arc<Candidate>,
+    world: &World<'_>,
+    near: &mut Option<(Arc<Candidate>, Change)>,
+) -> Option<Found> {
+    match check::check(candidate, world, &worker.cas) {
+        Ok(restoration) => return Some(Found::Hit(Arc::clone(candidate), restoration)),
+        Err(Refusal::Changed(change)) => {
+            near.get_or_insert_with(|| (Arc::clone(candidate), change));
+        }
+        Err(Refusal::Lost { reason, damaged }) => {
+            tracing::warn!("`{}` cannot be restored: {reason}", candidate.record.label);
+            if let Some(blob) = damaged
+                && let Err(e) = worker.cas.quarantine(&blob)
+            {
+                tracing::warn!("{e}");
+            }
+            worker.forget(candidate);
+            let change = Change { kind: "store".into(), name: "an output".into(), old: "stored".into(), new: reason };
+            near.get_or_insert_with(|| (Arc::clone(candidate), change));
+        }
+    }
+    None
+}
+
+/// Sees to it that one client computes this at a time: waits for another's result and looks again, once.
+fn take_turn(
+    worker: &Worker,
+    key: &Digest,
+    world: &World<'_>,
+    work: Digest,
+    found: Found,
+) -> (Option<super::upstream::Lease>, Found) {
+    match worker.upstream.lease(work, LEASE_WAIT) {
+        Ok((LeaseResult::Granted, lease)) => (lease, found),
+        Ok((LeaseResult::Released, _)) => (None, search(worker, key, world)),
+        // Rather computed twice than waited for.
+        Ok((LeaseResult::TimedOut, _)) | Err(_) => (None, found),
+    }
+}
+
+/// Looks at the files that the command names, which proves later that they were so before it ran, and gives what tells this
+/// piece of work from others with the same key: two checkouts with different sources must not wait for each other.
+fn look_at_named_files(worker: &Worker, params: &LookupParams, key: &Digest, before: &mut Before) -> Digest {
+    let mut work = FieldHasher::new("vrift-work-1");
+    work.field(key.as_bytes());
+    for path in params.argv.iter().skip(1).filter_map(|arg| named_path(arg, &params.cwd)) {
+        let Some(meta) = before.look(path.as_bytes(), &worker.digests).filter(std::fs::Metadata::is_file) else { continue };
+        let known = match worker.digests.peek(path.as_bytes(), &meta, None) {
+            Some(known) => Some(known),
+            None if meta.len() <= MAX_NAMED_FILE => worker.digests.content(path.as_bytes(), &meta, None).ok().map(|(_, k)| k),
+            None => None,
+        };
+        if let Some(known) = known {
+            work.field(params.roots.template_path(&path).as_bytes()).field(known.digest.as_bytes());
+        }
+    }
+    work.finish()
+}
+
+/// The path that an argument is or carries: `src/lib.rs`, `--extern=serde=/t/libserde.rmeta`, `-Wl,--version-script=x.map`.
+fn named_path(arg: &ByteText, cwd: &AbsPath) -> Option<AbsPath> {
+    let value = arg.rsplit(|c| matches!(c, b'=' | b',')).next()?;
+    let value = value.strip_prefix(b"@").unwrap_or(value);
+    if value.is_empty() || value.starts_with(b"-") || !value.iter().any(|c| matches!(c, b'/' | b'.')) {
+        return None;
+    }
+    AbsPath::resolve(cwd, value).ok()
+}
+
+/// The same for people who search by path.
+fn named_paths(params: &LookupParams) -> String {
+    const LONGEST: usize = 512;
+    let mut paths = String::new();
+    for path in params.argv.iter().skip(1).filter_map(|arg| named_path(arg, &params.cwd)) {
+        let path = params.roots.template_path(&path).to_string();
+        if paths.len() + path.len() < LONGEST {
+            paths.push_str(&path);
+            paths.push('\n');
+        }
+    }
+    paths
+}
+
+fn hit(worker: &Worker, session: &mut Session, candidate: &Arc<Candidate>, restoration: Restoration) -> HitPlan {
+    let Restoration { steps, stdio } = restoration;
+    for step in &steps {
+        if let OutputState::File { blob, place: Place::Link, .. } = step.state {
+            worker.bindings.will_restore(step.path.as_bytes(), blob);
+            session.restoring.push(step.path.clone());
+        }
+    }
+    session.hit = Some(Arc::clone(candidate));
+    session.used = Some(Arc::clone(candidate));
+    HitPlan { action: candidate.id(), key: candidate.record.key, restore: steps, stdio }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_name_files() {
+        let cwd = AbsPath::new(b"/w").expect("absolute");
+        let of = |arg: &str| named_path(&ByteText::from(arg), &cwd).map(|path| path.to_string());
+        assert_eq!(of("src/lib.rs").as_deref(), Some("/w/src/lib.rs"));
+        assert_eq!(of("serde=/t/libserde.rmeta").as_deref(), Some("/t/libserde.rmeta"));
+        assert_eq!(of("-Wl,--version-script=x.map").as_deref(), Some("/w/x.map"));
+        assert_eq!(of("@args.rsp").as_deref(), Some("/w/args.rsp"));
+        assert_eq!(of("--crate-name"), None);
+        assert_eq!(of("opt-level=3"), None);
+    }
+}

@@ -1,0 +1,220 @@
+//! `vdir_d`: one for each project.
+//!
+//! # Start
+//! The coordinator starts it with the listening socket as standard input, so clients connect from the first moment on.
+//! Serving begins at once; databases are opened beside it, and whoever comes sooner finds caches empty, which costs time
+//! and nothing else.
+//!
+//! # A look-up
+//! Key ([`key`]), candidates ([`candidates`], then [`base`]), check of every input against the digest cache ([`check`],
+//! [`world`], [`digests`]); the outputs' blobs are checked by one `stat` each. On a miss, the coordinator says whether
+//! another client computes the same ([`upstream`]).
+//!
+//! # A record
+//! The worker finds out in which state each input was when the command began ([`record`], [`evidence`]), and passes the
+//! action on ([`courier`]). It keeps it for its own look-ups at once.
+//!
+//! # End
+//! When asked, on SIGTERM, after an hour without clients, or when its project or its socket is gone.
+
+mod base;
+mod candidates;
+mod check;
+mod courier;
+mod digests;
+mod evidence;
+mod key;
+mod ledger;
+mod lookup;
+mod nearest;
+mod notices;
+mod record;
+mod service;
+mod session;
+mod upstream;
+mod world;
+
+use std::ffi::OsString;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use vrift_core::identity::ProjectId;
+use vrift_core::paths::AbsPath;
+use vrift_core::wire;
+use vrift_store::{Cas, state_dir};
+
+use crate::args::{self, WorkerArgs};
+use crate::build;
+use crate::process;
+use crate::server::{Activity, Server};
+use crate::stop::Stop;
+use base::Base;
+use candidates::Candidates;
+use courier::{Courier, Parts};
+use digests::Digests;
+use evidence::Bindings;
+use ledger::Ledger;
+use notices::Notices;
+use service::Front;
+use upstream::Upstream;
+
+/// Without clients for so long, the worker ends.
+const IDLE: Duration = Duration::from_secs(3600);
+
+/// How often the main thread looks around.
+const TICK: Duration = Duration::from_secs(10);
+
+/// Everything that a look-up or a record needs.
+struct Worker {
+    id: ProjectId,
+    root: AbsPath,
+    build: String,
+    cas: Arc<Cas>,
+    base: Arc<Base>,
+    digests: Arc<Digests>,
+    candidates: Candidates,
+    bindings: Bindings,
+    ledger: Arc<Ledger>,
+    notices: Arc<Notices>,
+    upstream: Arc<Upstream>,
+    courier: Courier,
+    activity: Arc<Activity>,
+    stop: Arc<Stop>,
+}
+
+/// Why the worker did not start.
+#[derive(Debug, thiserror::Error)]
+enum StartError {
+    #[error("{}: {source}", path.display())]
+    Io { path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Root(#[from] vrift_core::paths::PathError),
+}
+
+fn at(path: &Path) -> impl FnOnce(io::Error) -> StartError {
+    let path = path.to_owned();
+    move |source| StartError::Io { path, source }
+}
+
+/// The program `vdir_d`; `args` starts with its name.
+///
+/// Exit status 0: it served, or another one does. 1: it could not. 2: the arguments make no sense.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let args = match args::worker(args) {
+        Ok(args) => args,
+        Err(e) => {
+            eprintln!("vdir_d: {e}");
+            return ExitCode::from(2);
+        }
+    };
+    match serve(args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("vdir_d: {e}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve(args: WorkerArgs) -> Result<(), StartError> {
+    process::leave_starter();
+    let WorkerArgs { home, root, branch, socket, listening, coordinator } = args;
+    let root = AbsPath::try_from(root.as_path())?;
+    let id = ProjectId::new(&root, branch.as_deref());
+    let listener = listen(&socket, listening).map_err(at(&socket))?;
+    let own_socket = inode(&socket);
+    process::silence();
+    let stop = Arc::new(Stop::default());
+    stop.on_signals();
+
+    let notices = Arc::new(Notices::default());
+    let folder = match state_dir::prepare(&home, id, &root) {
+        Ok(folder) => Some(folder),
+        Err(e) => {
+            notices.add(e.to_string());
+            None
+        }
+    };
+    let base = Arc::new(Base::new(home.clone()));
+    let cas = Arc::new(Cas::open(home.the_source()));
+    let digests = Arc::new(Digests::new(Arc::clone(&cas), root.clone(), Arc::clone(&base) as Arc<dyn digests::SharedFiles>));
+    let ledger = Arc::new(Ledger::open(folder.clone()));
+    let upstream = Upstream::new(home.clone(), coordinator);
+    let parts = Parts {
+        id,
+        root: root.clone(),
+        folder,
+        upstream: Arc::clone(&upstream),
+        digests: Arc::clone(&digests),
+        ledger: Arc::clone(&ledger),
+        notices: Arc::clone(&notices),
+    };
+    let (courier, courier_thread) = Courier::start(parts).map_err(at(&socket))?;
+    let activity = Arc::new(Activity::default());
+    let worker = Arc::new(Worker {
+        id,
+        root: root.clone(),
+        build: build::own(),
+        cas,
+        base: Arc::clone(&base),
+        digests,
+        candidates: Candidates::default(),
+        bindings: Bindings::default(),
+        ledger,
+        notices,
+        upstream,
+        courier: courier.clone(),
+        activity: Arc::clone(&activity),
+        stop: Arc::clone(&stop),
+    });
+    Server::start(listener, Arc::new(Front(worker)), Arc::clone(&activity)).map_err(at(&socket))?;
+    base.warm_up();
+    crate::log::start(&home.log(), &format!("vdir_d-{}", &id.to_hex()[..16]));
+    tracing::info!("serving {} for {root}", socket.display());
+    watch(&stop, &activity, &root, &socket, own_socket);
+    // Whoever connects from here on must find no socket rather than a silent one.
+    if inode(&socket) == own_socket {
+        let _ = std::fs::remove_file(&socket);
+    }
+    courier.end();
+    let _ = courier_thread.join();
+    tracing::info!("ended");
+    Ok(())
+}
+
+fn listen(socket: &Path, listening: bool) -> io::Result<UnixListener> {
+    if listening {
+        return process::listener_from_stdin();
+    }
+    if wire::connect(socket, Duration::from_secs(1)).is_ok() {
+        return Err(io::ErrorKind::AddrInUse.into());
+    }
+    match std::fs::remove_file(socket) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+        _ => {}
+    }
+    wire::bind(socket)
+}
+
+/// Returns when it is time to end.
+fn watch(stop: &Stop, activity: &Activity, root: &AbsPath, socket: &Path, own_socket: Option<(u64, u64)>) {
+    let mut busy = (Instant::now(), 0);
+    while !stop.wait(TICK) {
+        let accepted = activity.accepted();
+        if activity.connections() > 0 || accepted != busy.1 {
+            busy = (Instant::now(), accepted);
+        }
+        if busy.0.elapsed() >= IDLE || inode(socket) != own_socket || !root.as_path().is_dir() {
+            return;
+        }
+    }
+}
+
+fn inode(path: &Path) -> Option<(u64, u64)> {
+    std::fs::symlink_metadata(path).ok().map(|meta| (meta.dev(), meta.ino()))
+}

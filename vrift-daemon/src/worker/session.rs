@@ -1,0 +1,56 @@
+//! What the worker knows of one connected client.
+
+use std::sync::Arc;
+
+use vrift_core::action::Request;
+use vrift_core::bytes::ByteText;
+use vrift_core::digest::Digest;
+use vrift_core::paths::{AbsPath, Roots};
+
+use super::candidates::Candidate;
+use super::evidence::Before;
+use super::ledger::EntryId;
+use super::upstream::Lease;
+
+/// One connection.
+#[derive(Default)]
+pub struct Session {
+    /// The command that the client runs now.
+    pub pending: Option<Pending>,
+    /// The result that it was given last.
+    pub hit: Option<Arc<Candidate>>,
+    /// A result whose use is yet to be noted.
+    pub used: Option<Arc<Candidate>>,
+    /// Where that puts links to blobs.
+    pub restoring: Vec<AbsPath>,
+    /// A miss whose differences are yet to be listed.
+    pub unexplained: Option<Unexplained>,
+}
+
+/// A command that is being run for want of a result.
+pub struct Pending {
+    /// Its key.
+    pub key: Digest,
+    /// The session that it belongs to.
+    pub session: String,
+    /// Its look-up.
+    pub entry: EntryId,
+    /// The right to compute it.
+    pub lease: Option<Lease>,
+    /// What was seen before it began.
+    pub before: Before,
+}
+
+/// What it takes to list how a command differs from the nearest stored result.
+pub struct Unexplained {
+    /// Its look-up.
+    pub entry: EntryId,
+    /// The nearest stored result.
+    pub candidate: Arc<Candidate>,
+    /// What was asked.
+    pub request: Request,
+    /// The client's roots.
+    pub roots: Roots,
+    /// The client's variables.
+    pub env: Vec<ByteText>,
+}
