@@ -1,6 +1,6 @@
 //! Putting content into the store.
 
-use std::fs::{self, File, FileTimes};
+use std::fs::{self, File, FileTimes, Metadata};
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
@@ -137,7 +137,7 @@ impl Cas {
         if !same_file(&file_stamp(&meta), stamp) {
             return Err(CasError::ChangedUnderneath { path: path.to_owned() });
         }
-        if meta.nlink() != LINKS_WHILE_ADOPTED || meta.uid() != rustix::process::geteuid().as_raw() {
+        if meta.nlink() != LINKS_WHILE_ADOPTED || !is_ours(&meta) {
             return Ok(false);
         }
         let done = self.make_blob_of(temp, path, blob, stamp);
@@ -165,15 +165,10 @@ impl Cas {
     /// is no error.
     fn share(&self, path: &Path, blob: &Blob, stamp: &Stamp) -> Result<(), CasError> {
         let source = self.path(blob);
-        let Some(dir) = path.parent() else { return Ok(()) };
-        if let Ok(meta) = fs::symlink_metadata(&source)
-            && (meta.dev(), meta.ino()) == (stamp.dev, stamp.ino)
-        {
-            return unchanged(path, stamp);
-        }
-        let Ok(temp) = self.link_out(blob, &source, |from| Temp::link(dir, from)) else {
-            return unchanged(path, stamp);
-        };
+        let meta = unchanged(path, stamp)?;
+        let same = fs::symlink_metadata(&source).is_ok_and(|blob| (blob.dev(), blob.ino()) == (meta.dev(), meta.ino()));
+        let Some(dir) = path.parent().filter(|_| !same && is_ours(&meta)) else { return Ok(()) };
+        let Ok(temp) = self.link_out(blob, &source, |from| Temp::link(dir, from)) else { return Ok(()) };
         // The last look before the file is replaced: what was written to it since it was read must not be lost.
         unchanged(path, stamp)?;
         let _ = temp.rename_link(path);
@@ -288,9 +283,15 @@ pub(crate) fn link_refused(error: &io::Error) -> bool {
     )
 }
 
-fn unchanged(path: &Path, stamp: &Stamp) -> Result<(), CasError> {
+fn unchanged(path: &Path, stamp: &Stamp) -> Result<Metadata, CasError> {
     let meta = fs::symlink_metadata(path).map_err(CasError::io("look at", path))?;
-    if same_file(&file_stamp(&meta), stamp) { Ok(()) } else { Err(CasError::ChangedUnderneath { path: path.to_owned() }) }
+    if same_file(&file_stamp(&meta), stamp) { Ok(meta) } else { Err(CasError::ChangedUnderneath { path: path.to_owned() }) }
+}
+
+/// Whether the file belongs to this user. What belongs to another one is never made a blob, which its owner could then
+/// write to, nor replaced by a file of ours.
+fn is_ours(meta: &Metadata) -> bool {
+    meta.uid() == rustix::process::geteuid().as_raw()
 }
 
 /// Puts mode and modification time back after a failed adoption, as far as that goes.

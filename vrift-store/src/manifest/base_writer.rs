@@ -10,6 +10,7 @@ use vrift_core::wire::{InsertParams, KnownFile};
 
 use super::audit::Audit;
 use super::codec::{self, MAX_RECORD};
+use super::compare;
 use super::db::{Db, move_aside};
 use super::rows::{BASE, digest};
 use super::{Counts, ManifestError, StoredAction};
@@ -216,7 +217,7 @@ impl BaseWriter {
 
 fn insert_action(tx: &Transaction<'_>, action: &InsertParams, bytes: &[u8], at: i64) -> rusqlite::Result<i64> {
     let InsertParams { record, project } = action;
-    let (conditions, outcome) = (codec::conditions(record), codec::outcome(record));
+    let (conditions, outcome) = (compare::conditions(record), compare::outcome(record));
     let existing = tx
         .prepare_cached("SELECT id, outcome FROM actions WHERE key = ? AND conditions = ?")?
         .query_row([record.key.as_bytes(), conditions.as_bytes()], |row| Ok((row.get::<_, i64>(0)?, digest(row, 1)?)))

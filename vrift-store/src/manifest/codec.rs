@@ -78,11 +78,7 @@ pub fn encode(record: &ActionRecord) -> Vec<u8> {
     }
     w.number(stdio.len() as u64);
     for StdioChunk { stream, text } in stdio {
-        w.0.push(match stream {
-            Stream::Out => 1,
-            Stream::Err => 2,
-        });
-        w.text(text);
+        w.chunk(*stream, text);
     }
     w.number(bound.len() as u64);
     for (root, path) in bound {
@@ -158,11 +154,12 @@ fn checksum(body: &[u8]) -> [u8; SUM] {
     sum
 }
 
-struct Writer(Vec<u8>);
+/// Appends the parts of a record.
+pub(super) struct Writer(pub(super) Vec<u8>);
 
 impl Writer {
     /// LEB128: seven bits a byte, lowest first.
-    fn number(&mut self, mut value: u64) {
+    pub(super) fn number(&mut self, mut value: u64) {
         while value >= 0x80 {
             self.0.push(value as u8 | 0x80);
             value >>= 7;
@@ -170,30 +167,38 @@ impl Writer {
         self.0.push(value as u8);
     }
 
-    fn bytes(&mut self, bytes: &[u8]) {
+    pub(super) fn bytes(&mut self, bytes: &[u8]) {
         self.number(bytes.len() as u64);
         self.0.extend_from_slice(bytes);
     }
 
-    fn digest(&mut self, digest: &Digest) {
+    pub(super) fn digest(&mut self, digest: &Digest) {
         self.0.extend_from_slice(digest.as_bytes());
     }
 
-    fn path<'a>(&mut self, last: &mut &'a [u8], path: &'a [u8]) {
+    pub(super) fn path<'a>(&mut self, last: &mut &'a [u8], path: &'a [u8]) {
         let shared = last.iter().zip(path).take_while(|(a, b)| a == b).count();
         self.number(shared as u64);
         self.bytes(&path[shared..]);
         *last = path;
     }
 
-    fn text(&mut self, text: &TemplateText) {
+    pub(super) fn text(&mut self, text: &TemplateText) {
         let TemplateText { bytes, placeholders, doubtful } = text;
         self.bytes(bytes);
         self.number(u64::from(*placeholders));
         self.0.push(u8::from(*doubtful));
     }
 
-    fn request(&mut self, request: &Request) {
+    pub(super) fn chunk(&mut self, stream: Stream, text: &TemplateText) {
+        self.0.push(match stream {
+            Stream::Out => 1,
+            Stream::Err => 2,
+        });
+        self.text(text);
+    }
+
+    pub(super) fn request(&mut self, request: &Request) {
         let Request { tool, program, program_digest, argv, cwd, umask } = request;
         self.0.push(*tool as u8);
         self.bytes(program.as_bytes());
@@ -206,7 +211,7 @@ impl Writer {
         self.number(u64::from(*umask));
     }
 
-    fn input_state(&mut self, state: &InputState) {
+    pub(super) fn input_state(&mut self, state: &InputState) {
         let (tag, digest) = match state {
             InputState::Absent => (0, None),
             InputState::Kind(FileKind::File) => (1, None),
@@ -227,7 +232,7 @@ impl Writer {
         }
     }
 
-    fn output_state(&mut self, state: &OutputState, optional: bool) {
+    pub(super) fn output_state(&mut self, state: &OutputState, optional: bool) {
         let tag = match state {
             OutputState::File { place: Place::Link, .. } => 1,
             OutputState::File { place: Place::Copy, .. } => 2,
@@ -386,57 +391,6 @@ impl<'a> Reader<'a> {
         };
         Ok((state, tag & OPTIONAL != 0))
     }
-}
-
-/// What a record's result depends on besides its key: two records that agree here apply to the same situations, so the
-/// newer one replaces the older. The order in which inputs were seen does not count.
-pub(super) fn conditions(record: &ActionRecord) -> Digest {
-    let mut inputs: Vec<&Input> = record.inputs.iter().collect();
-    inputs.sort_by(|a, b| a.path.cmp(&b.path));
-    let mut env: Vec<&EnvInput> = record.env.iter().collect();
-    env.sort_by(|a, b| a.name.cmp(&b.name));
-    let mut bound: Vec<_> = record.bound.iter().collect();
-    bound.sort();
-    let mut w = Writer(Vec::with_capacity(4096));
-    w.number(inputs.len() as u64);
-    for input in inputs {
-        w.bytes(input.path.as_bytes());
-        w.input_state(&input.state);
-    }
-    w.number(env.len() as u64);
-    for variable in env {
-        w.bytes(&variable.name);
-        w.0.push(u8::from(variable.value.is_some()));
-        if let Some(value) = &variable.value {
-            w.digest(value);
-        }
-    }
-    w.0.push(u8::from(record.env_closed));
-    w.number(bound.len() as u64);
-    for (root, path) in bound {
-        w.0.push(root.letter());
-        w.bytes(path.as_bytes());
-    }
-    Digest::of(&w.0)
-}
-
-/// What a record restores.
-pub(super) fn outcome(record: &ActionRecord) -> Digest {
-    let mut w = Writer(Vec::with_capacity(1024));
-    w.number(record.outputs.len() as u64);
-    for output in &record.outputs {
-        w.bytes(output.path.as_bytes());
-        w.output_state(&output.state, output.optional);
-    }
-    w.number(record.stdio.len() as u64);
-    for StdioChunk { stream, text } in &record.stdio {
-        w.0.push(match stream {
-            Stream::Out => 1,
-            Stream::Err => 2,
-        });
-        w.text(text);
-    }
-    Digest::of(&w.0)
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Tests of the record's bytes.
 
+use super::super::compare::{conditions, outcome};
 use super::*;
 use crate::testing::actions::{full, path, record};
 

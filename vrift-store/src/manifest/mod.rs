@@ -19,6 +19,7 @@ mod audit;
 mod base_reader;
 mod base_writer;
 mod codec;
+mod compare;
 mod db;
 pub(crate) mod delta;
 mod error;

@@ -285,3 +285,38 @@ fn an_ordinary_user_replaces_read_only_files() {
         passes_alone("restore::tests::an_ordinary_user_replaces_read_only_files", tmp.path(), Some(NOBODY));
     }
 }
+
+#[test]
+#[ignore = "a measurement: run it with --release --ignored --nocapture"]
+fn speed() {
+    const FILES: usize = 2000;
+    let bench = Bench::new();
+    let contents: Vec<Vec<u8>> = (0..FILES).map(|n| n.to_le_bytes().repeat(4096)).collect();
+    let each = |what: &str, start: std::time::Instant| {
+        println!("{what}: {:.1} us a file", start.elapsed().as_secs_f64() * 1e6 / FILES as f64);
+    };
+    let made: Vec<_> = contents.iter().enumerate().map(|(n, c)| bench.file(&n.to_string(), c, 0o644)).collect();
+    let read: Vec<_> = made.iter().map(|path| crate::testing::read(path)).collect();
+    let start = std::time::Instant::now();
+    let adopt = |(path, (content, stamp)): (&std::path::PathBuf, &(Vec<u8>, _))| {
+        bench.cas.ingest_file(path, Ingest::Link, content, stamp).expect("ingests")
+    };
+    let blobs: Vec<Blob> = made.iter().zip(&read).map(adopt).collect();
+    each("adopt 32 KiB", start);
+    for (place, what) in [(Place::Link, "link"), (Place::Copy, "copy 32 KiB"), (Place::Link, "link over")] {
+        let start = std::time::Instant::now();
+        for (n, blob) in blobs.iter().enumerate() {
+            bench.cas.restore_file(blob, &bench.path(&format!("r{n}")), place, 0o644, None).expect("restores");
+        }
+        each(what, start);
+    }
+    for n in 0..FILES {
+        fs::remove_file(bench.path(&format!("r{n}"))).expect("unlink");
+    }
+    let start = std::time::Instant::now();
+    for (n, blob) in blobs.iter().enumerate() {
+        let fresh = Cas::open(bench.cas.dir());
+        fresh.restore_file(blob, &bench.path(&format!("r{n}")), Place::Link, 0o644, None).expect("restores");
+    }
+    each("link, store opened anew", start);
+}
