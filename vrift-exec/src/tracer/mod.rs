@@ -73,7 +73,10 @@ pub fn run(command: &Command, extra: &[Vec<u8>]) -> io::Result<Finished> {
 fn child_variables(command: &Command, arena: &ArenaFile) -> Vec<(&'static str, Vec<u8>)> {
     let context = command.context();
     let arena = arena.path();
-    let mut modes: Vec<u8> = context.get(Field::Mode).to_vec();
+    // Both are decided for each action. A rustc links by itself: its linker's arguments name random files, and its result is a
+    // part of the whole action.
+    let decided = [mode::NESTED, mode::PORTABLE_CWD];
+    let mut modes: Vec<u8> = context.get(Field::Mode).iter().copied().filter(|letter| !decided.contains(letter)).collect();
     if flags::portable_cwd(command) {
         modes.push(mode::PORTABLE_CWD);
     }
