@@ -17,10 +17,12 @@ mod service;
 mod writer;
 
 use std::ffi::OsString;
+use std::fs::File;
 use std::io;
 use std::path::PathBuf;
 use std::process::{ExitCode, Stdio};
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use vrift_core::home::Home;
@@ -38,6 +40,9 @@ use writer::Writer;
 
 /// Without workers and clients for so long, the coordinator ends.
 const IDLE: Duration = Duration::from_secs(3600);
+
+/// How long a coordinator that does not serve any more may take to end.
+const HAND_OVER: Duration = Duration::from_secs(15);
 
 /// How often the main thread looks around.
 const TICK: Duration = Duration::from_secs(10);
@@ -95,9 +100,8 @@ fn serve(args: &CoordinatorArgs) -> Result<(), StartError> {
     process::leave_starter();
     let home = args.home.clone();
     process::private_folder(&home.run()).map_err(at(home.run()))?;
-    let lock = home.run().join("vriftd.lock");
-    let Some(_lock) = process::try_lock(&lock).map_err(at(&lock))? else { return Ok(()) };
     process::silence();
+    let Some(_lock) = lock(&home)? else { return Ok(()) };
     let stop = Arc::new(Stop::default());
     stop.on_signals();
     let socket = home.coordinator_socket();
@@ -125,12 +129,28 @@ fn serve(args: &CoordinatorArgs) -> Result<(), StartError> {
     tracing::info!("serving {}", socket.display());
     projects.adopt_survivors();
     watch(&stop, &activity, &projects, &janitor, &home);
+    projects.await_end();
     // Whoever connects from here on must find no socket rather than a silent one.
     let _ = std::fs::remove_file(&socket);
     writer.finish();
     janitor.finish();
     tracing::info!("ended");
     Ok(())
+}
+
+/// The lock of the one coordinator; `None` where another one has it and serves. One that is about to end is waited for.
+fn lock(home: &Home) -> Result<Option<File>, StartError> {
+    let path = home.run().join("vriftd.lock");
+    let deadline = Instant::now() + HAND_OVER;
+    loop {
+        if let Some(lock) = process::try_lock(&path).map_err(at(&path))? {
+            return Ok(Some(lock));
+        }
+        if wire::connect(&home.coordinator_socket(), TICK).is_ok() || Instant::now() >= deadline {
+            return Ok(None);
+        }
+        thread::sleep(Duration::from_millis(2));
+    }
 }
 
 /// Returns when it is time to end.

@@ -10,6 +10,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -44,12 +45,14 @@ pub struct Projects {
     live: Mutex<HashMap<ProjectId, Instance>>,
     /// Held while a worker is looked for and started, so that a project gets one.
     starting: Mutex<()>,
+    /// Workers were asked to end.
+    leaving: AtomicBool,
 }
 
 impl Projects {
     /// No workers yet; `program` is what to start.
     pub fn new(home: Home, program: PathBuf) -> Self {
-        Self { home, program, live: Mutex::default(), starting: Mutex::default() }
+        Self { home, program, live: Mutex::default(), starting: Mutex::default(), leaving: AtomicBool::new(false) }
     }
 
     /// Finds the workers that an earlier coordinator left.
@@ -96,11 +99,25 @@ impl Projects {
 
     /// Asks all workers to end.
     pub fn shut_down(&self, only_if_idle: bool) {
+        self.leaving.store(true, Ordering::SeqCst);
         let sockets: Vec<ByteText> = lock(&self.live).values().map(|i| i.socket.clone()).collect();
         for socket in sockets {
             if let Ok(mut worker) = Connection::connect(socket.as_path(), HELLO_TIME) {
                 let _ = worker.shutdown(only_if_idle);
             }
+        }
+    }
+
+    /// Waits, for a while, until workers that were asked to end have passed on what they know.
+    pub fn await_end(&self) {
+        if !self.leaving.load(Ordering::SeqCst) {
+            return;
+        }
+        // Their sockets go before they do.
+        let pids: Vec<u32> = lock(&self.live).values().map(|i| i.pid).collect();
+        let deadline = Instant::now() + LEAVE_TIME;
+        while pids.iter().any(|pid| is_running(*pid)) && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(2));
         }
     }
 
@@ -251,6 +268,10 @@ impl Projects {
         all.sort_by(|a, b| a.slug.cmp(&b.slug));
         instances::write(&self.home.instances(), all);
     }
+}
+
+fn is_running(pid: u32) -> bool {
+    i32::try_from(pid).is_ok_and(|pid| nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), None).is_ok())
 }
 
 /// The process of the worker at `socket`, if one answers.

@@ -1,6 +1,6 @@
 //! Stored actions that this worker has met, decoded.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -16,6 +16,9 @@ const MAX_INPUTS: usize = 600_000;
 
 /// Actions remembered for one key; the base manifest keeps as many.
 const MAX_PER_KEY: usize = 64;
+
+/// Forgotten rows that are remembered as such, until the coordinator has removed them.
+const MAX_FORGOTTEN: usize = 10_000;
 
 /// An action that may be what a look-up wants.
 pub struct Candidate {
@@ -68,6 +71,8 @@ struct Known {
     /// Keys, in the order in which they were met.
     met: VecDeque<Digest>,
     inputs: usize,
+    /// Rows that are on their way out of the manifest.
+    forgotten: HashSet<i64>,
 }
 
 impl Candidates {
@@ -98,11 +103,19 @@ impl Candidates {
     /// Forgets an action that cannot be restored.
     pub fn forget(&self, key: &Digest, id: i64) {
         let mut known = lock(&self.known);
+        if id >= 0 && known.forgotten.len() < MAX_FORGOTTEN {
+            known.forgotten.insert(id);
+        }
         let Some(list) = known.by_key.get_mut(key) else { return };
         let before: usize = list.iter().map(|c| c.record.inputs.len()).sum();
         list.retain(|c| c.id() != id);
         let after: usize = list.iter().map(|c| c.record.inputs.len()).sum();
         known.inputs -= before - after;
+    }
+
+    /// Whether a row was forgotten.
+    pub fn is_forgotten(&self, row: i64) -> bool {
+        lock(&self.known).forgotten.contains(&row)
     }
 
     fn add(&self, candidate: &Arc<Candidate>, newest: bool) {

@@ -125,7 +125,7 @@ fn search(worker: &Worker, key: &Digest, world: &World<'_>) -> Found {
         }
     }
     for row in worker.base.candidate_ids(key) {
-        if tried.iter().any(|candidate| candidate.id() == row) {
+        if worker.candidates.is_forgotten(row) || tried.iter().any(|candidate| candidate.id() == row) {
             continue;
         }
         let Some(stored) = worker.base.action(row) else { continue };

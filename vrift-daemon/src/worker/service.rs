@@ -89,6 +89,14 @@ impl Worker {
         }
     }
 
+    /// A run of which no result will come.
+    fn give_up(&self, pending: Pending, reason: &str) {
+        self.ledger.not_stored(&pending.session, Some(pending.entry), reason);
+        if let Some(lease) = pending.lease {
+            self.courier.take(Job::Release(lease));
+        }
+    }
+
     fn shutdown(&self, params: ShutdownParams) -> ShutdownResult {
         let stopping = !params.only_if_idle || self.activity.connections() <= 1;
         if stopping {
@@ -113,6 +121,9 @@ impl Service for Front {
         match call.method {
             method::ACTION_LOOKUP => {
                 worker.settle(session);
+                if let Some(pending) = session.pending.take() {
+                    worker.give_up(pending, "the client asked for something else before it had a result");
+                }
                 let params: LookupParams = call.params()?;
                 if params.protocol != PROTOCOL_VERSION {
                     let message = format!("vdir_d speaks protocol {PROTOCOL_VERSION}, the caller {}", params.protocol);
@@ -163,11 +174,8 @@ impl Service for Front {
     fn closed(&self, mut session: Session) {
         let worker = &*self.0;
         worker.settle(&mut session);
-        if let Some(Pending { session, entry, lease, .. }) = session.pending.take() {
-            worker.ledger.not_stored(&session, Some(entry), "the client ended before it had a result");
-            if let Some(lease) = lease {
-                worker.courier.take(Job::Release(lease));
-            }
+        if let Some(pending) = session.pending.take() {
+            worker.give_up(pending, "the client ended before it had a result");
         }
     }
 }

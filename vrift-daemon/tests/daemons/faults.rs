@@ -1,0 +1,205 @@
+//! Daemons that die, databases that are damaged, folders that cannot be written.
+
+use std::fs;
+use std::time::Duration;
+
+use vrift_core::wire::{CoordinatorStatus, HelloResult, LookupResult, method};
+use vrift_daemon::client::{ClientError, Connection, ensure_coordinator, running_coordinator};
+
+use crate::bench::{Bench, SOON, kill, next_tick, wait_until};
+
+fn status(bench: &Bench) -> CoordinatorStatus {
+    bench.coordinator().call(method::STATUS, &serde_json::json!({})).expect("an answer")
+}
+
+#[test]
+fn a_killed_worker_gets_a_successor_that_knows_as_much() {
+    let bench = Bench::new();
+    let checkout = bench.checkout("a");
+    let first = checkout.open();
+    let mut client = checkout.client();
+    next_tick();
+    client.build();
+    wait_until("the result is in the manifest", || status(&bench).actions == 1);
+    kill(first.pid);
+    assert!(client.connection.hello("test").is_err());
+    let second = checkout.open();
+    assert_ne!(first.pid, second.pid);
+    checkout.client().hit();
+}
+
+#[test]
+fn a_killed_coordinator_leaves_builds_alone_and_is_replaced() {
+    let bench = Bench::new();
+    let checkout = bench.checkout("a");
+    let worker = checkout.open();
+    let hello: HelloResult = bench.coordinator().hello("test").expect("an answer");
+    let mut client = checkout.client();
+    next_tick();
+    client.build();
+    wait_until("the result is in the manifest", || status(&bench).actions == 1);
+    kill(hello.pid);
+    client.hit();
+    // What is recorded while nobody takes it says so, and serves this worker all the same.
+    checkout.write("src/in.c", "int y;\n");
+    next_tick();
+    let plan = client.miss();
+    let params = client.run(plan);
+    client.record(&params);
+    client.hit();
+    // The worker has a coordinator started; that one finds the worker again, and gets the record.
+    wait_until("a coordinator is back", || running_coordinator(&bench.home, SOON).is_ok());
+    assert_eq!(checkout.open().pid, worker.pid);
+    wait_until("the record arrives", || status(&bench).actions == 2);
+}
+
+#[test]
+fn both_killed_and_everything_is_still_there() {
+    let bench = Bench::new();
+    let checkout = bench.checkout("a");
+    let worker = checkout.open();
+    let mut client = checkout.client();
+    next_tick();
+    client.build();
+    wait_until("the result is in the manifest", || status(&bench).actions == 1);
+    kill(bench.coordinator().hello("test").expect("an answer").pid);
+    kill(worker.pid);
+    checkout.client().hit();
+}
+
+#[test]
+fn a_damaged_manifest_is_moved_aside_with_a_notice() {
+    let bench = Bench::new();
+    let checkout = bench.checkout("a");
+    fs::create_dir_all(bench.home.dir()).expect("creates");
+    fs::write(bench.home.manifest(), [0x5a; 20_000]).expect("writes");
+    let mut client = checkout.client();
+    wait_until("the notice is there", || status(&bench).notices.iter().any(|n| n.contains("damaged")));
+    next_tick();
+    client.build();
+    client.hit();
+    wait_until("the result is in the manifest", || status(&bench).actions == 1);
+    let aside = fs::read_dir(bench.home.dir()).expect("lists").flatten();
+    assert!(aside.map(|e| e.file_name()).any(|n| n.to_string_lossy().contains(".damaged-")));
+}
+
+#[test]
+fn a_damaged_delta_is_moved_aside() {
+    let bench = Bench::new();
+    let checkout = bench.checkout("a");
+    fs::create_dir(checkout.root.join(".vrift")).expect("creates");
+    fs::write(checkout.root.join(".vrift/manifest.db"), [0x5a; 20_000]).expect("writes");
+    let mut client = checkout.client();
+    wait_until("the notice is there", || client.status().notices.iter().any(|n| n.contains("damaged")));
+    next_tick();
+    client.build();
+    client.hit();
+}
+
+#[test]
+fn a_manifest_of_a_newer_vrift_is_left_alone() {
+    let bench = Bench::new();
+    let checkout = bench.checkout("a");
+    checkout.open();
+    wait_until("the manifest is there", || bench.home.manifest().exists());
+    wait_until("it is whole", || status(&bench).notices.is_empty());
+    let coordinator = bench.coordinator().hello("test").expect("an answer").pid;
+    kill(checkout.open().pid);
+    kill(coordinator);
+    let db = rusqlite::Connection::open(bench.home.manifest()).expect("opens");
+    db.pragma_update(None, "user_version", 9999).expect("sets");
+    drop(db);
+    let bytes = fs::read(bench.home.manifest()).expect("reads");
+    let mut client = checkout.client();
+    match client.lookup() {
+        LookupResult::Uncached { reason } => assert!(reason.contains("newer vrift"), "{reason}"),
+        LookupResult::Miss(_) | LookupResult::Hit(_) => {
+            // Before the reader has looked, a miss is an honest answer; nothing is stored all the same.
+            wait_until("it is off", || matches!(client.lookup(), LookupResult::Uncached { .. }));
+        }
+    }
+    assert!(client.summary().notice.expect("a notice").contains("newer"));
+    assert_eq!(fs::read(bench.home.manifest()).expect("reads"), bytes);
+}
+
+#[test]
+fn a_project_that_cannot_be_written_has_its_state_elsewhere() {
+    let bench = Bench::new();
+    let checkout = bench.checkout("a");
+    // A file in the folder's place refuses root, too.
+    checkout.write(".vrift", "");
+    let mut client = checkout.client();
+    next_tick();
+    client.build();
+    client.hit();
+    let opened = checkout.open();
+    assert!(bench.home.project_fallback(opened.id).join("manifest.db").exists());
+}
+
+#[test]
+fn a_state_folder_that_cannot_be_made_is_said_in_one_line() {
+    let bench = Bench::new();
+    fs::write(bench.home.dir(), "a file").expect("writes");
+    match ensure_coordinator(&bench.home, &bench.path("bin/vriftd"), SOON) {
+        Err(ClientError::Start { what, .. }) => assert!(what.contains("home"), "{what}"),
+        other => panic!("{other:?}"),
+    }
+    match ensure_coordinator(&bench.home, &bench.path("bin/missing"), SOON) {
+        Err(ClientError::Start { .. }) => {}
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn stale_sockets_and_locks_are_no_obstacle() {
+    let bench = Bench::new();
+    let checkout = bench.checkout("a");
+    let worker = checkout.open();
+    kill(bench.coordinator().hello("test").expect("an answer").pid);
+    kill(worker.pid);
+    assert!(bench.home.coordinator_socket().exists() && worker.socket.as_path().exists());
+    assert_ne!(checkout.open().pid, worker.pid);
+}
+
+#[test]
+fn only_one_coordinator_serves() {
+    let bench = Bench::new();
+    let pids: Vec<u32> = std::thread::scope(|scope| {
+        let start = || bench.coordinator().hello("test").expect("an answer").pid;
+        let threads: Vec<_> = (0..6).map(|_| scope.spawn(start)).collect();
+        threads.into_iter().map(|t| t.join().expect("joins")).collect()
+    });
+    assert!(pids.iter().all(|pid| *pid == pids[0]), "{pids:?}");
+}
+
+#[test]
+fn another_build_takes_over_when_the_old_one_is_idle() {
+    let bench = Bench::new();
+    let checkout = bench.checkout("a");
+    let old = checkout.open();
+    let old_coordinator = bench.coordinator().hello("test").expect("an answer").pid;
+    for name in ["bin/vriftd", "bin/vdir_d"] {
+        fs::remove_file(bench.path(name)).expect("removes");
+        fs::copy(env!("CARGO_BIN_EXE_vrift-daemons"), bench.path(name)).expect("copies");
+    }
+    wait_until("the new one serves", || bench.coordinator().hello("test").is_ok_and(|h| h.pid != old_coordinator));
+    wait_until("the new worker serves", || checkout.open().pid != old.pid);
+    checkout.client().miss();
+}
+
+#[test]
+fn asked_to_end_they_leave_nothing_behind() {
+    let bench = Bench::new();
+    let checkout = bench.checkout("a");
+    let worker = checkout.open();
+    let mut client = checkout.client();
+    next_tick();
+    client.build();
+    drop(client);
+    assert!(bench.coordinator().shutdown(false).expect("an answer").stopping);
+    wait_until("they are gone", || !bench.home.coordinator_socket().exists() && !worker.socket.as_path().exists());
+    assert!(matches!(Connection::connect(worker.socket.as_path(), Duration::from_secs(1)), Err(ClientError::Unreachable { .. })));
+    checkout.client().hit();
+    let mut client = checkout.client();
+    wait_until("totals go on", || client.status().lifetime.misses == 1);
+}

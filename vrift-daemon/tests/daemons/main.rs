@@ -1,0 +1,8 @@
+//! The real daemons in a state folder of their own, on real files.
+
+mod bench;
+mod cache;
+mod evidence;
+mod faults;
+mod protocol;
+mod sharing;
