@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use vrift_core::home::Home;
 use vrift_core::root::Project;
-use vrift_core::wire::{ProjectOpenResult, SessionParams, SessionSummary, method};
+use vrift_core::wire::{CoordinatorStatus, ProjectOpenResult, SessionParams, SessionSummary, method};
 use vrift_daemon::client::{self, ClientError, Connection};
 
 use crate::error::Error;
@@ -35,13 +35,23 @@ pub fn vriftd() -> Result<PathBuf, Error> {
         .ok_or_else(|| Error::Daemon(format!("`{}` is missing: install vrift again", beside.display())))
 }
 
+/// Daemons that run.
+#[derive(Debug)]
+pub struct Opened {
+    /// The project's worker.
+    pub worker: ProjectOpenResult,
+    /// The coordinator did not run before. What it found and repaired when it started is news then, and only then.
+    pub fresh: bool,
+}
+
 /// Makes sure that the coordinator and the project's worker run.
 ///
 /// # Errors
 /// [`Error::Daemon`].
-pub fn open(home: &Home, vriftd: &Path, project: &Project) -> Result<ProjectOpenResult, Error> {
+pub fn open(home: &Home, vriftd: &Path, project: &Project) -> Result<Opened, Error> {
+    let fresh = Connection::connect(&home.coordinator_socket(), ANSWER).is_err();
     let mut coordinator = client::ensure_coordinator(home, vriftd, START)?;
-    Ok(client::open_project(&mut coordinator, project)?)
+    Ok(Opened { worker: client::open_project(&mut coordinator, project)?, fresh })
 }
 
 /// What the worker at `socket` says about a session.
@@ -51,6 +61,16 @@ pub fn open(home: &Home, vriftd: &Path, project: &Project) -> Result<ProjectOpen
 pub fn summary(socket: &Path, session: &str) -> Result<SessionSummary, Error> {
     let mut worker = Connection::connect(socket, ANSWER)?;
     Ok(worker.call(method::SESSION_SUMMARY, &SessionParams { session: session.to_owned() })?)
+}
+
+/// What the coordinator says is off.
+///
+/// # Errors
+/// [`Error::Daemon`].
+pub fn notices(home: &Home) -> Result<Vec<String>, Error> {
+    let mut coordinator = client::running_coordinator(home, ANSWER)?;
+    let status: CoordinatorStatus = coordinator.call(method::STATUS, &serde_json::json!({}))?;
+    Ok(status.notices)
 }
 
 /// The coordinator, started if need be.
@@ -84,7 +104,7 @@ pub fn running(home: &Home) -> Result<Option<Connection>, Error> {
 /// [`Error::Daemon`].
 pub fn worker(home: &Home, project: &Project) -> Result<Connection, Error> {
     let opened = open(home, &vriftd()?, project)?;
-    Ok(Connection::connect(opened.socket.as_path(), COMMAND)?)
+    Ok(Connection::connect(opened.worker.socket.as_path(), COMMAND)?)
 }
 
 /// The worker at `socket`, only if it runs.

@@ -65,6 +65,11 @@ pub fn time(micros: u64) -> String {
     }
 }
 
+/// How long something has been running: `42 s`, `3 min 20 s`.
+pub fn age(seconds: u64) -> String {
+    if seconds < 120 { format!("{seconds} s") } else { time(seconds.saturating_mul(1_000_000)) }
+}
+
 /// `1 hit`, `2 hits`, `3 misses`.
 pub fn count(n: u64, one: &str) -> String {
     let ending = match one {
@@ -83,6 +88,7 @@ mod tests {
     fn numbers_read_well() {
         let times: Vec<_> = [1_500, 250_000, 18_240_000, 200_000_000, 9_000_000_000].into_iter().map(time).collect();
         assert_eq!(times, ["1.5 ms", "250 ms", "18.2 s", "3 min 20 s", "2 h 30 min"]);
+        assert_eq!([age(0), age(119), age(200)], ["0 s", "119 s", "3 min 20 s"]);
         assert_eq!([count(1, "miss"), count(0, "miss"), count(2, "hit")], ["1 miss", "0 misses", "2 hits"]);
         assert_eq!(size(553 << 20), "553.0 MiB");
     }

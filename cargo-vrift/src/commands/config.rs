@@ -47,8 +47,16 @@ pub fn run(args: &Config) -> Result<ExitCode, Error> {
             }
             set(known(key)?, value, &files, true)?;
         }
-        Config::List(output) if output.json => say::json(&list(&files)?)?,
-        Config::List(_) => say::out(&text(&list(&files)?)),
+        Config::List(output) => {
+            let (rows, wrong) = list(&files);
+            if output.json {
+                say::json(&rows)?;
+            } else {
+                say::out(&text(&rows));
+            }
+            // The list is what one needs to mend the file, so it comes in any case.
+            return wrong.map_or(Ok(ExitCode::SUCCESS), Err);
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -95,12 +103,18 @@ struct Row {
     help: &'static str,
 }
 
-fn list(files: &Files) -> Result<Vec<Row>, Error> {
-    let row = |key: &'static Key| {
-        let (value, from) = in_force(key, files)?;
-        Ok(Row { key: key.name, value, from, per_project: key.per_project, help: key.help })
+/// All keys; where a file is wrong, what the others say, and why.
+fn list(files: &Files) -> (Vec<Row>, Option<Error>) {
+    let mut wrong = None;
+    let mut row = |key: &'static Key| {
+        let (value, from) = in_force(key, files).unwrap_or_else(|e| {
+            wrong = Some(e);
+            (key.default.to_owned(), "default")
+        });
+        Row { key: key.name, value, from, per_project: key.per_project, help: key.help }
     };
-    KEYS.iter().map(row).collect()
+    let rows = KEYS.iter().map(&mut row).collect();
+    (rows, wrong)
 }
 
 fn text(rows: &[Row]) -> String {

@@ -34,7 +34,7 @@ fn table(workers: &[WorkerStatus]) -> String {
     let mut out = format!("{:width$}  {:>8}  {:>12}  ROOT\n", "PROJECT", "PID", "UP");
     for worker in workers {
         let branch = worker.branch.as_ref().map_or_else(String::new, |branch| format!(" ({branch})"));
-        let up = say::time(worker.uptime_s * 1_000_000);
+        let up = say::age(worker.uptime_s);
         let _ = writeln!(out, "{:width$}  {:>8}  {up:>12}  {}{branch}", worker.slug, worker.pid, worker.root);
     }
     out

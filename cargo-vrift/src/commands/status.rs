@@ -1,5 +1,6 @@
 //! `vrift status`: the project, its worker, the coordinator, and what is off. Starts nothing.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::process::ExitCode;
 
@@ -61,7 +62,7 @@ fn text(status: &Status) -> String {
     let _ = writeln!(out, "project  {project} ({kind}) at {root}\nhome     {home}\nstore    {the_source}");
     let _ = match &status.coordinator {
         Some(c) => {
-            let up = say::time(c.uptime_s * 1_000_000);
+            let up = say::age(c.uptime_s);
             writeln!(out, "vriftd   running: pid {}, up {up}, {}", c.pid, say::count(c.workers.len() as u64, "worker"))
         }
         None => writeln!(out, "vriftd   not running; the next build starts it"),
@@ -71,7 +72,8 @@ fn text(status: &Status) -> String {
         None => writeln!(out, "vdir_d   not running; the next build starts it"),
     };
     let notices = status.coordinator.iter().flat_map(|c| &c.notices).chain(status.worker.iter().flat_map(|w| &w.notices));
-    for notice in notices {
+    // Both daemons may know of the same fault.
+    for notice in notices.collect::<BTreeSet<_>>() {
         let _ = writeln!(out, "off      {notice}");
     }
     out

@@ -35,7 +35,7 @@ fn now() -> u64 {
 fn text(entries: &[WhyEntry], now: u64) -> String {
     let mut out = String::new();
     for entry in entries {
-        let ago = say::time(now.saturating_sub(entry.at) * 1_000_000);
+        let ago = say::age(now.saturating_sub(entry.at));
         let _ = writeln!(out, "{}: {}, {ago} ago\n  {}", entry.label, entry.outcome, entry.reason);
         for change in &entry.changes {
             let _ = writeln!(out, "  {} {}: {} -> {}", change.kind, change.name, change.old, change.new);
@@ -59,6 +59,6 @@ mod tests {
             at: 100,
             changes: vec![change],
         };
-        assert_eq!(text(&[entry], 103), "app 0.1.0 bin: miss, 3.0 s ago\n  GREETING changed\n  env GREETING: hello -> absent\n");
+        assert_eq!(text(&[entry], 103), "app 0.1.0 bin: miss, 3 s ago\n  GREETING changed\n  env GREETING: hello -> absent\n");
     }
 }

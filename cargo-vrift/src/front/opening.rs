@@ -4,8 +4,6 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::Duration;
 
-use vrift_core::wire::ProjectOpenResult;
-
 use super::setup::Setup;
 use crate::daemon;
 use crate::error::Error;
@@ -15,7 +13,7 @@ const PATIENCE: Duration = Duration::from_millis(200);
 
 /// Daemons on their way.
 #[derive(Debug)]
-pub struct Opening(Receiver<Result<ProjectOpenResult, Error>>);
+pub struct Opening(Receiver<Result<daemon::Opened, Error>>);
 
 impl Opening {
     /// Starts the daemons in a thread. The worker's socket is known before: programs that need it wait for it.
@@ -33,7 +31,7 @@ impl Opening {
     ///
     /// # Errors
     /// Why there is no worker.
-    pub fn finish(self) -> Result<ProjectOpenResult, Error> {
+    pub fn finish(self) -> Result<daemon::Opened, Error> {
         match self.0.recv_timeout(PATIENCE) {
             Ok(result) => result,
             Err(RecvTimeoutError::Timeout) => Err(Error::Daemon("vriftd does not answer".into())),

@@ -14,16 +14,21 @@ use crate::{daemon, say};
 /// Asks the worker what happened and says it in one line on stderr; one more where something is off.
 pub fn print(job: &Job, setup: &Setup, opening: Opening, status: ExitStatus) {
     let quiet = job.low.quiet || env::var_os("CARGO_TERM_QUIET").is_some_and(|value| value == "true");
-    let summary = match opening.finish().and_then(|worker| daemon::summary(worker.socket.as_path(), &setup.session)) {
-        Ok(summary) => summary,
+    let asked =
+        opening.finish().and_then(|opened| Ok((daemon::summary(opened.worker.socket.as_path(), &setup.session)?, opened)));
+    let (summary, opened) = match asked {
+        Ok(asked) => asked,
         Err(e) => {
             say::line(format_args!("off: {e}; everything ran uncached"));
             return;
         }
     };
-    if let Some(notice) = &summary.notice {
-        say::line(notice);
+    let mut notices: Vec<String> = summary.notice.iter().cloned().collect();
+    if opened.fresh {
+        let news = daemon::notices(&setup.home).unwrap_or_default();
+        notices.extend(news.into_iter().filter(|notice| Some(notice) != summary.notice.as_ref()));
     }
+    notices.iter().for_each(say::line);
     if quiet || !setup.settings.summary {
         return;
     }

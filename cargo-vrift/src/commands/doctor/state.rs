@@ -110,7 +110,7 @@ pub fn daemons(home: &Home, project: &Project) -> Check {
         Ok(status) if status.notices.is_empty() => {
             Check::ok(NAME, format!("vriftd (pid {}) and the worker of {} answer", status.pid, project.slug()))
         }
-        Ok(status) => Check::warn(NAME, status.notices.join("; "), "`vrift fsck --repair` repairs the store"),
+        Ok(status) => Check::warn(NAME, status.notices.join("; "), "the checks of the home and the manifest say what to do"),
         Err(e) => Check::fail(NAME, e.to_string(), format!("see the logs in {}; `vrift stop` and try again", shown(&home.log()))),
     }
 }
