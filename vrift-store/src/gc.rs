@@ -82,8 +82,9 @@ pub fn gc(base: &mut BaseWriter, cas: &Cas, options: &GcOptions) -> Result<GcRes
     if !options.dry_run {
         // Actions first: should this end here, blobs without an action remain, not actions without their blobs.
         base.touch(&[], &plan.actions)?;
-        plan.blobs.iter().filter(|blob| still_unused(cas, blob)).try_for_each(|blob| cas.remove(blob))?;
-        base.remove_blobs(&plan.blobs)?;
+        let unused: Vec<Blob> = plan.blobs.iter().copied().filter(|blob| still_unused(cas, blob)).collect();
+        unused.iter().try_for_each(|blob| cas.remove(blob))?;
+        base.remove_blobs(&unused)?;
         base.shrink()?;
         sweep(&cas.tmp_dir(), STALE_TEMP);
         sweep(&cas.quarantine_dir(), QUARANTINE_TIME);

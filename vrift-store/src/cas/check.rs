@@ -20,7 +20,7 @@ const HASH_CHUNK: usize = 256 * 1024;
 impl Cas {
     /// The check before every use: one `stat`, which compares kind, size, mode and modification time.
     ///
-    /// After an unclean boot, a blob that may not have reached the disk is hashed too, once.
+    /// After an unclean boot, a blob that may not have reached the disk is hashed too.
     ///
     /// # Errors
     /// [`BlobFault`]: the blob must not be used.
@@ -32,8 +32,6 @@ impl Cas {
         let meta = self.quick_check_at(path, blob)?;
         if self.is_suspect(&meta) {
             self.verify_at(path, blob)?;
-            // Its change time is now that of this boot, which ends the suspicion. Failing costs another hash next time.
-            let _ = fsio::chmod_path(path, blob.mode());
         }
         Ok(meta)
     }

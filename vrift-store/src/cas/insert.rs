@@ -82,10 +82,12 @@ impl Cas {
         match self.check(blob) {
             Ok(_) => Ok(true),
             Err(BlobFault::Missing { .. }) => Ok(false),
-            Err(BlobFault::Changed { .. } | BlobFault::Unreadable { .. }) => {
+            Err(BlobFault::Changed { .. }) => {
                 self.quarantine(blob)?;
                 Ok(false)
             }
+            // Not the blob's fault: too many open files, or a folder that may not be entered.
+            Err(fault @ BlobFault::Unreadable { .. }) => Err(fault.into()),
         }
     }
 

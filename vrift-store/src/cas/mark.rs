@@ -1,13 +1,18 @@
 //! Up to when everything is known to be on the disk.
 //!
 //! Blobs are not synced one by one. Now and then `vriftd` calls [`Cas::sync_mark`], which syncs the whole file system and
-//! then writes down when it began. After a power cut, a blob whose file was last changed between that time and the boot may
-//! be incomplete although its size is right: it is hashed before its first use. Within one boot nothing is suspect, and a
-//! clean end (a mark at shutdown) leaves nothing to suspect either.
+//! then writes down when it began. After a power cut, a blob whose file is older than the boot and was changed after that
+//! time may be incomplete although its size is right: it is hashed before each use, until [`Cas::sync_mark`] has hashed all of
+//! them and set a mark of this boot. Within one boot nothing is suspect, and a clean end (a mark at shutdown) leaves little to
+//! suspect.
+//!
+//! Which file is older than the boot is told by its birth. The change time alone would not do: a user who runs `cargo clean`
+//! after the power cut removes links, and that moves the change time of the blobs behind them.
 
 use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::{Blob, BlobFault, Cas, CasError, Found};
@@ -16,7 +21,7 @@ use crate::fsio;
 /// The kernel's clock for file times runs behind the real one by up to a tick: the mark is set back by this much.
 const SLACK_NS: i64 = 1_000_000_000;
 
-/// File times of the first minute after boot count as from before it: the clock may have been set meanwhile.
+/// Files born in the first minute after boot count as older than it: the clock may have been set meanwhile.
 const BOOT_SLACK_NS: i64 = 60_000_000_000;
 
 /// What the file `mark` says.
@@ -42,8 +47,8 @@ pub struct Recovery {
 pub(super) enum Suspicion {
     /// None: the mark is of this boot.
     None,
-    /// Those changed within these bounds, nanoseconds since 1970.
-    Between { after: i64, before: i64 },
+    /// Those changed after the one time and born before the other, nanoseconds since 1970.
+    Those { changed_after: i64, born_before: i64 },
 }
 
 impl Cas {
@@ -87,10 +92,7 @@ impl Cas {
             }
             done.hashed += 1;
             match self.verify_at(&found.path, &found.blob) {
-                Ok(()) => {
-                    let _ = fsio::chmod_path(&found.path, found.blob.mode());
-                }
-                Err(BlobFault::Missing { .. }) => {}
+                Ok(()) | Err(BlobFault::Missing { .. }) => {}
                 Err(_) => {
                     self.quarantine(&found.blob)?;
                     done.quarantined += 1;
@@ -111,11 +113,22 @@ impl Cas {
         self.dir.join("mark")
     }
 
+    /// Asked before each use of a blob, so the answer is kept. A mark that another process sets meanwhile can only end a
+    /// suspicion: so what was suspect is asked for again.
     pub(super) fn is_suspect(&self, meta: &Metadata) -> bool {
-        self.mark.get_or_init(|| self.read_suspicion()).covers(meta)
+        if self.all_durable.load(Ordering::Relaxed) || !self.suspicion.get_or_init(|| self.read_suspicion()).covers(meta) {
+            return false;
+        }
+        let now = self.read_suspicion();
+        self.all_durable.store(now == Suspicion::None, Ordering::Relaxed);
+        now.covers(meta)
     }
 
     fn read_suspicion(&self) -> Suspicion {
+        #[cfg(test)]
+        if let Some(pretended) = tests::PRETENDED.get() {
+            return pretended;
+        }
         Suspicion::new(self.mark(), boot_id(), boot_time_ns())
     }
 
@@ -127,21 +140,23 @@ impl Cas {
 
 impl Suspicion {
     fn new(mark: Option<Mark>, boot: Option<String>, boot_time: i64) -> Self {
-        let before = boot_time.saturating_add(BOOT_SLACK_NS);
+        let born_before = boot_time.saturating_add(BOOT_SLACK_NS);
         match mark {
             Some(mark) if boot.as_deref() == Some(&mark.boot) => Self::None,
             // A mark from the future is of a clock that was wrong: it vouches for nothing.
-            Some(mark) if mark.time_ns < before => Self::Between { after: mark.time_ns, before },
-            _ => Self::Between { after: i64::MIN, before },
+            Some(mark) if mark.time_ns < born_before => Self::Those { changed_after: mark.time_ns, born_before },
+            _ => Self::Those { changed_after: i64::MIN, born_before },
         }
     }
 
     fn covers(&self, meta: &Metadata) -> bool {
         match *self {
             Self::None => false,
-            Self::Between { after, before } => {
+            Self::Those { changed_after, born_before } => {
                 let changed = meta.ctime().saturating_mul(1_000_000_000).saturating_add(meta.ctime_nsec());
-                changed > after && changed < before
+                // A file system that does not know births leaves all of them suspect.
+                let born = meta.created().ok().map_or(i64::MIN, nanoseconds);
+                changed > changed_after && born < born_before
             }
         }
     }
@@ -160,7 +175,11 @@ fn boot_time_ns() -> i64 {
 }
 
 fn now_ns() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    nanoseconds(SystemTime::now())
+}
+
+fn nanoseconds(time: SystemTime) -> i64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
 }
 

@@ -1,5 +1,7 @@
 //! Tests of the mark.
 
+use std::cell::Cell;
+
 use super::*;
 use crate::testing::Bench;
 
@@ -9,9 +11,14 @@ fn unclean(cas: &Cas, time_ns: i64) {
     fs::write(cas.mark_path(), format!("{time_ns} some-earlier-boot\n")).expect("write");
 }
 
-/// Bounds that make everything that is changed from now on look as if it were from before the boot.
-fn everything_after(mark: i64) -> Suspicion {
-    Suspicion::Between { after: mark, before: i64::MAX }
+thread_local! {
+    /// What this thread's stores are to suspect, instead of what mark and boot say.
+    pub(super) static PRETENDED: Cell<Option<Suspicion>> = const { Cell::new(None) };
+}
+
+/// As if everything that is there now were from before the boot.
+fn pretend_changed_after(changed_after: i64) {
+    PRETENDED.set(Some(Suspicion::Those { changed_after, born_before: i64::MAX }));
 }
 
 #[test]
@@ -31,13 +38,13 @@ fn what_came_between_mark_and_boot_is_suspect() {
     let mark = |time_ns: i64, boot: &str| Some(Mark { time_ns, boot: boot.to_owned() });
     let now = Some("now".to_owned());
     assert_eq!(Suspicion::new(mark(5, "now"), now.clone(), boot), Suspicion::None);
-    let before = boot + BOOT_SLACK_NS;
-    assert_eq!(Suspicion::new(mark(5, "then"), now.clone(), boot), Suspicion::Between { after: 5, before });
+    let born_before = boot + BOOT_SLACK_NS;
+    assert_eq!(Suspicion::new(mark(5, "then"), now.clone(), boot), Suspicion::Those { changed_after: 5, born_before });
     // No mark, a mark of a clock that was wrong, no /proc: in doubt, look.
-    let all = Suspicion::Between { after: i64::MIN, before };
+    let all = Suspicion::Those { changed_after: i64::MIN, born_before };
     assert_eq!(Suspicion::new(None, now.clone(), boot), all);
     assert_eq!(Suspicion::new(mark(i64::MAX, "then"), now, boot), all);
-    assert_eq!(Suspicion::new(mark(5, ""), None, boot), Suspicion::Between { after: 5, before });
+    assert_eq!(Suspicion::new(mark(5, ""), None, boot), Suspicion::Those { changed_after: 5, born_before });
 }
 
 #[test]
@@ -52,13 +59,27 @@ fn a_suspect_is_hashed_before_its_first_use() {
     fsio::utime_path(&path, crate::cas::BLOB_MTIME).expect("utimes");
     fsio::chmod_path(&path, 0o444).expect("chmod");
 
+    pretend_changed_after(0);
     let after = Cas::open(bench.cas.dir());
-    after.mark.set(everything_after(0)).expect("fresh");
     assert!(matches!(after.check(&lost), Err(BlobFault::Changed { .. })));
     after.check(&good).expect("hashed and sound");
-    let vouched = Cas::open(bench.cas.dir());
-    vouched.mark.set(everything_after(i64::MAX)).expect("fresh");
-    vouched.check(&lost).expect("the quick check alone cannot see it");
+    // Another name comes and goes, as when a checkout is cleaned: it is suspect still.
+    fs::hard_link(&path, bench.path("name")).expect("link");
+    fs::remove_file(bench.path("name")).expect("unlink");
+    assert!(after.check(&lost).is_err());
+    pretend_changed_after(i64::MAX - 1);
+    Cas::open(bench.cas.dir()).check(&lost).expect("a mark that vouches for it");
+    PRETENDED.set(Some(Suspicion::Those { changed_after: 0, born_before: 1 }));
+    Cas::open(bench.cas.dir()).check(&lost).expect("born after the boot");
+
+    // Setting a mark looks at all of them first.
+    pretend_changed_after(0);
+    let recovery = bench.cas.sync_mark().expect("syncs");
+    PRETENDED.set(None);
+    assert_eq!(recovery, Recovery { hashed: 2, quarantined: 1 });
+    assert!(matches!(after.check(&lost), Err(BlobFault::Missing { .. })));
+    // A process that was suspicious notices the mark.
+    assert!(!after.suspects(&good) && after.all_durable.load(Ordering::Relaxed));
 }
 
 #[test]

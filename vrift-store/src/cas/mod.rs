@@ -61,13 +61,20 @@ pub struct Cas {
     /// Cleared by the first clone of blocks that the file system refuses.
     reflink: AtomicBool,
     reflink_probe: OnceLock<bool>,
-    mark: OnceLock<mark::Suspicion>,
+    suspicion: OnceLock<mark::Suspicion>,
+    /// Set once the mark is found to be of this boot.
+    all_durable: AtomicBool,
 }
 
 impl Cas {
     /// The store in `dir`. Makes no system call: folders are created (0700) when the first blob needs them.
     pub fn open(dir: impl Into<PathBuf>) -> Self {
-        Self { dir: dir.into(), reflink: AtomicBool::new(true), reflink_probe: OnceLock::new(), mark: OnceLock::new() }
+        Self {
+            dir: dir.into(),
+            reflink: AtomicBool::new(true),
+            reflink_probe: OnceLock::new(),
+            all_durable: AtomicBool::new(false),
+        }
     }
 
     /// The store's folder.
