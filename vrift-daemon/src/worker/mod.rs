@@ -167,7 +167,7 @@ fn serve(args: WorkerArgs) -> Result<(), StartError> {
         bindings: Bindings::default(),
         ledger,
         notices,
-        upstream,
+        upstream: Arc::clone(&upstream),
         courier: courier.clone(),
         activity: Arc::clone(&activity),
         stop: Arc::clone(&stop),
@@ -181,6 +181,7 @@ fn serve(args: WorkerArgs) -> Result<(), StartError> {
     if inode(&socket) == own_socket {
         let _ = std::fs::remove_file(&socket);
     }
+    upstream.retire();
     courier.end();
     let _ = courier_thread.join();
     tracing::info!("ended");

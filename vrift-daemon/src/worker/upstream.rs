@@ -55,6 +55,7 @@ pub struct Upstream {
     idle: Mutex<Vec<Connection>>,
     pause: Mutex<Pause>,
     starting: AtomicBool,
+    ending: AtomicBool,
 }
 
 struct Pause {
@@ -77,12 +78,18 @@ impl Upstream {
             idle: Mutex::default(),
             pause: Mutex::new(Pause { until: None, next: FIRST_PAUSE }),
             starting: AtomicBool::new(false),
+            ending: AtomicBool::new(false),
         })
     }
 
     /// Whether the coordinator answered when it was last asked, or was not asked yet.
     pub fn is_up(&self) -> bool {
         lock(&self.pause).until.is_none()
+    }
+
+    /// From now on no coordinator is started: this worker ends, and so may everything.
+    pub fn retire(&self) {
+        self.ending.store(true, Ordering::SeqCst);
     }
 
     /// Calls a method.
@@ -187,7 +194,7 @@ impl Upstream {
 
     fn start(self: &Arc<Self>) {
         let Some(program) = self.program.clone() else { return };
-        if self.starting.swap(true, Ordering::SeqCst) {
+        if self.ending.load(Ordering::SeqCst) || self.starting.swap(true, Ordering::SeqCst) {
             return;
         }
         let upstream = Arc::clone(self);

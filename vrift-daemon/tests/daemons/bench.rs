@@ -64,8 +64,13 @@ impl Bench {
 
 impl Drop for Bench {
     fn drop(&mut self) {
-        if let Ok(mut coordinator) = Connection::connect(&self.home.coordinator_socket(), SOON) {
-            let _ = coordinator.shutdown(false);
+        // A worker may be about to start another coordinator for one that a test has killed.
+        for _ in 0..3 {
+            if let Ok(mut coordinator) = Connection::connect(&self.home.coordinator_socket(), SOON) {
+                let _ = coordinator.shutdown(false);
+                wait_until("it ends", || !self.home.coordinator_socket().exists());
+            }
+            std::thread::sleep(Duration::from_millis(20));
         }
     }
 }
