@@ -73,6 +73,7 @@ impl Cas {
             dir: dir.into(),
             reflink: AtomicBool::new(true),
             reflink_probe: OnceLock::new(),
+            suspicion: OnceLock::new(),
             all_durable: AtomicBool::new(false),
         }
     }
