@@ -94,10 +94,10 @@ impl Nested {
         self.build("vrift-exec", "", "")
     }
 
-    /// Builds one package; returns the folder with the results.
+    /// Builds one package with `features` and, for its own code, `flags`; returns the folder with the results.
     fn build(&self, package: &str, features: &str, flags: &str) -> Result<PathBuf, String> {
         let mut cargo = Command::new(variable_os("CARGO")?);
-        cargo.args(["build", "--locked", "--profile", "embedded", "--package", package, "--features", features]);
+        cargo.args(["build", "--quiet", "--locked", "--profile", "embedded", "--package", package, "--features", features]);
         // An explicit target keeps the flags away from build scripts and proc macros.
         cargo.args(["--target", &self.target]).arg("--target-dir").arg(&self.out);
         cargo.arg("--manifest-path").arg(self.workspace.join("Cargo.toml")).current_dir(&self.workspace);
