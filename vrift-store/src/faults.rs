@@ -1,7 +1,7 @@
 //! Failing the Nth I/O, for tests.
 //!
-//! Every change that this crate makes to a file system passes [`point`]. A test plans a failure for its own thread with
-//! [`fail_nth`]; outside tests (and without the feature `faults`) [`point`] is empty.
+//! Every change that this crate makes to a file system passes a fault point. A test plans a failure for its own
+//! thread with `fail_nth`; outside tests (and without the feature `faults`) a fault point is empty.
 
 use std::io;
 

@@ -94,7 +94,9 @@ pub(crate) fn rerun(name: &str, dir: &Path, uid: Option<u32>) -> Command {
     let mut binary = std::env::current_exe().expect("own path");
     if uid.is_some() {
         let copy = dir.join("test-binary");
-        fs::copy(&binary, &copy).expect("copies");
+        let _ = fs::remove_file(&copy);
+        // A link where it can be: nobody has it open for writing.
+        fs::hard_link(&binary, &copy).or_else(|_| fs::copy(&binary, &copy).map(drop)).expect("copies");
         binary = copy;
     }
     let mut command = Command::new(binary);
@@ -107,9 +109,23 @@ pub(crate) fn rerun(name: &str, dir: &Path, uid: Option<u32>) -> Command {
 
 /// Runs the test `name` as [`rerun`] does; it must run and pass.
 pub(crate) fn passes_alone(name: &str, dir: &Path, uid: Option<u32>) {
-    let run = rerun(name, dir, uid).output().expect("starts");
+    let run = patiently(|| rerun(name, dir, uid).output());
     let said = String::from_utf8_lossy(&run.stdout);
     assert!(run.status.success() && said.contains("1 passed"), "{said}{}", String::from_utf8_lossy(&run.stderr));
+}
+
+/// Starts a program that was written just now. A child that another thread forked meanwhile may hold it open for writing
+/// until its own exec, and the kernel then refuses.
+pub(crate) fn patiently<T>(start: impl Fn() -> std::io::Result<T>) -> T {
+    for _ in 0..200 {
+        match start() {
+            Err(e) if e.kind() == std::io::ErrorKind::ExecutableFileBusy => {
+                std::thread::sleep(std::time::Duration::from_millis(10));
+            }
+            done => return done.expect("starts"),
+        }
+    }
+    panic!("somebody keeps the program open for writing")
 }
 
 /// A folder that the user `uid` owns and can reach.

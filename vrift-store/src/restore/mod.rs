@@ -5,8 +5,8 @@
 //! and a rename. A process that dies in between leaves at most a temporary file, which nothing takes for an output.
 //!
 //! # Times
-//! What comes back with [`Place::Link`] has the blobs' modification time, also where it had to be copied: Cargo compares the
-//! times of artifacts with each other. [`Place::Copy`] and [`Place::Render`] get the time of now, as Make needs.
+//! What comes back with [`Link`](Place::Link) has the blobs' modification time, also where it had to be copied: Cargo compares the
+//! times of artifacts with each other. [`Copy`](Place::Copy) and [`Render`](Place::Render) get the time of now, as Make needs.
 //!
 //! # Performance
 //! A hit restores a handful of files and has well under a millisecond for it: two calls for a linked file (`lstat` of the
@@ -18,6 +18,8 @@ mod step;
 
 pub use error::RestoreError;
 pub use step::StepFailure;
+#[cfg(doc)]
+use vrift_core::action::Place;
 
 /// How an output came back.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
