@@ -225,3 +225,16 @@ impl Drop for TestEnv {
         }
     }
 }
+
+/// Runs a test as whoever runs the tests, and then as an ordinary user where that is possible: root ignores the permission
+/// bits that users run into.
+///
+/// # Errors
+/// The test fails for one of them.
+pub fn as_root_and_user(body: impl Fn(&TestEnv) -> Result) -> Result {
+    body(&TestEnv::new()?).with_context(|| if host::is_root() { "as root" } else { "as the tests' user" })?;
+    match TestEnv::as_user()? {
+        Some(env) => body(&env).context("as an ordinary user"),
+        None => Ok(()),
+    }
+}

@@ -10,7 +10,9 @@
 //! | [`crates_io`], [`projects`] | real projects from crates.io |
 //! | [`judge`] | which programs really ran, as `strace` saw it |
 //! | [`strace`], [`access`], [`traces`] | which paths really were looked at, and what vrift's traces say |
-//! | [`snapshot`] | whole folders, compared byte for byte |
+//! | [`snapshot`], [`archive`] | whole folders, compared byte for byte |
+//! | [`right`] | whether what vrift made is what a build from scratch makes |
+//! | [`small`] | small projects, made up on the spot |
 //! | [`disk`] | what folders cost on disk |
 //! | [`user`] | commands as an ordinary user |
 //! | [`daemons`] | the daemons of one home |
@@ -19,6 +21,7 @@
 #![forbid(unsafe_code)]
 
 pub mod access;
+pub mod archive;
 pub mod bench;
 pub mod checkout;
 pub mod command;
@@ -30,6 +33,8 @@ pub mod host;
 pub mod judge;
 pub mod product;
 pub mod projects;
+pub mod right;
+pub mod small;
 pub mod snapshot;
 pub mod steps;
 pub mod strace;

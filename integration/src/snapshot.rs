@@ -19,6 +19,8 @@ pub enum Entry {
         digest: blake3::Hash,
         /// Bytes.
         size: u64,
+        /// Of what must be the same where the content may vary in a known way; see [`Compare`].
+        loose: blake3::Hash,
         /// Whether anybody may execute it. Other permission bits say who owns the disk space, not what was built.
         executable: bool,
     },
@@ -49,7 +51,7 @@ impl fmt::Display for Difference {
             None => "nothing".to_owned(),
             Some(Entry::Dir) => "folder".to_owned(),
             Some(Entry::Symlink(to)) => format!("link to {}", to.display()),
-            Some(Entry::File { digest, size, executable }) => {
+            Some(Entry::File { digest, size, executable, .. }) => {
                 format!("{size} bytes {}{}", &digest.to_hex()[..8], if *executable { " x" } else { "" })
             }
         };
@@ -77,7 +79,8 @@ impl Snapshot {
             } else {
                 let content = std::fs::read(entry.path()).with_context(|| format!("cannot read `{}`", entry.path().display()))?;
                 let executable = entry.metadata()?.permissions().mode() & 0o111 != 0;
-                Entry::File { digest: blake3::hash(&content), size: content.len() as u64, executable }
+                let (digest, loose) = (blake3::hash(&content), loose(entry.path(), &content));
+                Entry::File { digest, size: content.len() as u64, loose, executable }
             };
             all.insert(entry.path().strip_prefix(dir)?.to_owned(), found);
         }
@@ -103,26 +106,49 @@ impl Snapshot {
     /// # Errors
     /// Says where.
     pub fn same_as(&self, other: &Self, exceptions: &Exceptions) -> Result {
-        let differences: Vec<_> = self.differences(other).into_iter().filter(|d| exceptions.reason(&d.path).is_none()).collect();
+        let differences: Vec<_> = self.differences(other).into_iter().filter(|d| !exceptions.allow(d)).collect();
         let lines: Vec<_> = differences.iter().take(40).map(ToString::to_string).collect();
         ensure!(differences.is_empty(), "{} paths differ:\n{}", differences.len(), lines.join("\n"));
         Ok(())
     }
 }
 
+/// Of what must be the same, whatever else varies: an archive's members; elsewhere the bytes without their order.
+fn loose(path: &Path, content: &[u8]) -> blake3::Hash {
+    let archive = path.extension().is_some_and(|ext| ext == "rlib");
+    archive.then(|| crate::archive::loose_digest(content)).flatten().unwrap_or_else(|| {
+        let mut sorted = content.to_vec();
+        sorted.sort_unstable();
+        blake3::hash(&sorted)
+    })
+}
+
+/// How two files are compared that need not be the same byte for byte.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Compare {
+    /// Archives: by their members, see [`crate::archive`].
+    Members,
+    /// The same bytes in any order.
+    Bytes,
+    /// Not at all.
+    Never,
+}
+
 /// Paths in a target folder that differ between two plain builds of the same sources at the same place.
 #[derive(Clone, Debug)]
-pub struct Exceptions(Vec<(globset::GlobMatcher, String)>);
+pub struct Exceptions(Vec<(globset::GlobMatcher, Varies)>);
 
 #[derive(Deserialize)]
 struct ExceptionsFile {
     varies: Vec<Varies>,
 }
 
-#[derive(Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Varies {
     path: String,
+    compare: Compare,
     reason: String,
 }
 
@@ -141,15 +167,25 @@ impl Exceptions {
         let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read `{}`", path.display()))?;
         let file: ExceptionsFile = toml::from_str(&text).with_context(|| format!("`{}`", path.display()))?;
         let compile = |varies: Varies| -> Result<_> {
+            ensure!(!varies.reason.trim().is_empty(), "`{}` has no reason", varies.path);
             let glob = globset::GlobBuilder::new(&varies.path).literal_separator(true).build()?;
-            Ok((glob.compile_matcher(), varies.reason))
+            Ok((glob.compile_matcher(), varies))
         };
         Ok(Self(file.varies.into_iter().map(compile).collect::<Result<_>>()?))
     }
 
-    /// Why a path may differ, if it may.
-    pub fn reason(&self, path: &Path) -> Option<&str> {
-        self.0.iter().find(|(glob, _)| glob.is_match(path)).map(|(_, reason)| reason.as_str())
+    /// How a path is compared, if it may vary.
+    pub fn compare(&self, path: &Path) -> Option<Compare> {
+        self.0.iter().find(|(glob, _)| glob.is_match(path)).map(|(_, varies)| varies.compare)
+    }
+
+    /// Whether a difference is one that two plain builds have too.
+    pub fn allow(&self, difference: &Difference) -> bool {
+        match (self.compare(&difference.path), &difference.left, &difference.right) {
+            (Some(Compare::Never), ..) => true,
+            (Some(_), Some(Entry::File { loose: left, .. }), Some(Entry::File { loose: right, .. })) => left == right,
+            _ => false,
+        }
     }
 }
 
@@ -179,8 +215,21 @@ mod tests {
     }
 
     #[test]
-    fn exceptions_have_reasons() -> Result {
-        assert!(Exceptions::load()?.0.iter().all(|(_, reason)| !reason.trim().is_empty()));
+    fn exceptions_allow_what_they_say() -> Result {
+        let exceptions = Exceptions::load()?;
+        let entry = |content: &[u8], path: &str| {
+            let digest = blake3::hash(content);
+            let loose = loose(Path::new(path), content);
+            Some(Entry::File { digest, size: content.len() as u64, loose, executable: false })
+        };
+        let allowed = |path: &str, left: &[u8], right: &[u8]| {
+            let (left, right) = (entry(left, path), entry(right, path));
+            exceptions.allow(&Difference { path: path.into(), left, right })
+        };
+        assert!(allowed("debug/.fingerprint/x-1/dep-lib-x", b"ab", b"ba"));
+        assert!(!allowed("debug/.fingerprint/x-1/dep-lib-x", b"ab", b"bb"));
+        assert!(!allowed("debug/deps/x-1.d", b"ab", b"ba"));
+        assert!(allowed("debug/incremental/x-1/s-1/y", b"1", b"2"));
         Ok(())
     }
 }

@@ -1,0 +1,4 @@
+//! What holds without vrift.
+
+mod inventory;
+mod plain;

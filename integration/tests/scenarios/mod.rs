@@ -1,0 +1,1 @@
+//! vrift's main job on real projects.

@@ -1,0 +1,113 @@
+//! The key must notice: what build scripts go by. Each step is done in a checkout under vrift and in one under plain Cargo,
+//! and both must print the same.
+
+use anyhow::ensure;
+use integration::Result;
+use integration::checkout::Checkout;
+use integration::env::TestEnv;
+use integration::right::Built;
+use integration::small;
+
+/// A package whose build script is `body`, and whose program prints `SAID`.
+fn package(checkout: &Checkout<'_>, body: &str) -> Result {
+    small::app(checkout, "fn main() { println!(\"{}\", env!(\"SAID\")); }\n", "")?;
+    checkout
+        .write("build.rs", format!("use std::{{env, fs, process::Command}};\n#[allow(unused)]\nfn main() {{\n{body}\n}}\n"))?;
+    checkout.write("words/a.txt", "one")?;
+    Ok(())
+}
+
+const READ_ALL: &str = "let mut all: Vec<_> = fs::read_dir(\"words\").unwrap().map(|e| e.unwrap().path()).collect();\nall.sort();\n\
+                        let said: Vec<_> = all.iter().map(|p| fs::read_to_string(p).unwrap()).collect();\n\
+                        println!(\"cargo::rustc-env=SAID={}\", said.join(\"+\"));\n";
+
+/// Does the same in both checkouts; both must print the same after each step.
+fn side_by_side(ours: &Checkout<'_>, steps: &[(&str, &str)]) -> Result {
+    let plain = ours.copy("plain")?;
+    for (at, (script, variable)) in steps.iter().enumerate() {
+        // Cargo compares whole times; a step must not fall into the tick of the build before it.
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        for checkout in [ours, &plain] {
+            checkout.sh(script).ok()?;
+        }
+        ours.vrift("build").env("FLAVOUR", *variable).ok()?;
+        plain.cargo("build").env("FLAVOUR", *variable).ok()?;
+        let (here, there) = (ours.output_of("app")?, plain.output_of("app")?);
+        ensure!(here == there, "step {at} ({script}): {here:?}, plain Cargo {there:?}");
+        // Whatever is in the store by now: a new checkout in the same state must get what a plain build from scratch gives.
+        let fresh = ours.copy(&format!("fresh/{at}"))?;
+        fresh.vrift("build").env("FLAVOUR", *variable).ok()?;
+        let scratch = ours.copy(&format!("scratch/{at}"))?;
+        scratch.cargo("build").env("FLAVOUR", *variable).ok()?;
+        let (here, there) = (fresh.output_of("app")?, scratch.output_of("app")?);
+        ensure!(here == there, "step {at} ({script}), from scratch: {here:?}, plain Cargo {there:?}");
+    }
+    Ok(())
+}
+
+const STEPS: [(&str, &str); 6] = [
+    (":", "x"),
+    ("printf two > words/a.txt", "x"),
+    ("printf three > words/b.txt", "x"),
+    ("rm words/a.txt", "y"),
+    ("touch unrelated.txt", "y"),
+    ("printf one > words/a.txt; rm words/b.txt", "x"),
+];
+
+#[test]
+fn rerun_if_a_file_changed() -> Result {
+    let env = TestEnv::new()?;
+    let ours = env.checkout("ours")?;
+    package(&ours, &format!("println!(\"cargo::rerun-if-changed=words/a.txt\");\n{READ_ALL}"))?;
+    side_by_side(&ours, &STEPS)?;
+    Built::new(&ours, "build", &["app"]).check()
+}
+
+#[test]
+fn rerun_if_a_folder_changed() -> Result {
+    let env = TestEnv::new()?;
+    let ours = env.checkout("ours")?;
+    package(&ours, &format!("println!(\"cargo::rerun-if-changed=words\");\n{READ_ALL}"))?;
+    side_by_side(&ours, &STEPS)
+}
+
+#[test]
+fn rerun_if_anything_changed() -> Result {
+    let env = TestEnv::new()?;
+    let ours = env.checkout("ours")?;
+    package(&ours, READ_ALL)?;
+    side_by_side(&ours, &STEPS)
+}
+
+#[test]
+fn rerun_if_a_variable_changed() -> Result {
+    let env = TestEnv::new()?;
+    let ours = env.checkout("ours")?;
+    let body = "println!(\"cargo::rerun-if-env-changed=FLAVOUR\");\n\
+                println!(\"cargo::rustc-env=SAID={}\", env::var(\"FLAVOUR\").unwrap_or_default());";
+    package(&ours, body)?;
+    side_by_side(&ours, &STEPS)
+}
+
+#[test]
+fn each_worktree_keeps_its_commit() -> Result {
+    let env = TestEnv::new()?;
+    let main = env.checkout("main")?;
+    let body = "let said = Command::new(\"git\").args([\"rev-parse\", \"HEAD\"]).output().unwrap();\n\
+                println!(\"cargo::rustc-env=SAID={}\", String::from_utf8(said.stdout).unwrap().trim());";
+    package(&main, body)?;
+    main.write(".gitignore", "target\n.vrift\n")?;
+    main.sh("git init -q -b main . && git add -A && git commit -qm one && git worktree add -q ../tree -b side").ok()?;
+    let tree = env.checkout("tree")?;
+    tree.sh("echo x > x && git add x && git commit -qm two").ok()?;
+    for checkout in [&main, &tree, &main] {
+        checkout.vrift("build").ok()?;
+        assert_eq!(checkout.output_of("app")?, checkout.cmd("git").args(["rev-parse", "HEAD"]).ok()?.stdout);
+    }
+    // The same commit in a third: a checkout of its own, whose files are the same.
+    let clone = env.checkout("clone")?;
+    clone.sh("git clone -q ../main . && echo y > y && git add y && git commit -qm three").ok()?;
+    clone.vrift("build").ok()?;
+    assert_eq!(clone.output_of("app")?, clone.cmd("git").args(["rev-parse", "HEAD"]).ok()?.stdout);
+    Ok(())
+}
