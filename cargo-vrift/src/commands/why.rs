@@ -52,13 +52,16 @@ mod tests {
     #[test]
     fn a_change_shows_old_and_new() {
         let change = Change { kind: "env".into(), name: "GREETING".into(), old: "hello".into(), new: "absent".into() };
-        let entry = WhyEntry {
-            label: "app 0.1.0 bin".into(),
-            outcome: "miss".into(),
-            reason: "GREETING changed".into(),
-            at: 100,
-            changes: vec![change],
-        };
+        // As it comes over the wire: the type may grow.
+        let entry = serde_json::json!({
+            "label": "app 0.1.0 bin",
+            "outcome": "miss",
+            "reason": "GREETING changed",
+            "at": 100,
+            "lookup_us": 200,
+            "changes": [change],
+        });
+        let entry: WhyEntry = serde_json::from_value(entry).expect("parses");
         assert_eq!(text(&[entry], 103), "app 0.1.0 bin: miss, 3 s ago\n  GREETING changed\n  env GREETING: hello -> absent\n");
     }
 }
