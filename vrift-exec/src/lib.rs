@@ -17,6 +17,7 @@
 
 pub mod client;
 pub mod command;
+mod dates;
 mod dump;
 mod flags;
 pub mod plain;
@@ -53,7 +54,7 @@ pub fn run() -> ExitCode {
 
 fn hit(command: &Command, client: &mut Client, plan: &HitPlan) -> ExitCode {
     let cas = Cas::open(command.source.as_path());
-    match restore::restore(&cas, plan, &command.roots) {
+    match restore::restore(&cas, plan, command) {
         Ok(()) => restore::replay(plan),
         Err(error) => {
             client.abandon(&AbandonParams {

@@ -3,24 +3,42 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use vrift_core::action::Stream;
-use vrift_core::paths::Roots;
-use vrift_core::wire::HitPlan;
-use vrift_store::{Cas, RestoreError};
+use vrift_core::action::{OutputState, Place, Stream};
+use vrift_core::wire::{HitPlan, RestoreStep};
+use vrift_store::{Blob, Cas, RestoreError};
+
+use crate::command::Command;
+use crate::dates;
 
 /// Restores every output. Optional ones come back all or none: only where nothing is in the place of the first.
 ///
 /// # Errors
 /// What could not be restored. What was restored until then stays: the command that runs now writes it again.
-pub fn restore(cas: &Cas, plan: &HitPlan, roots: &Roots) -> Result<(), RestoreError> {
-    let optional = plan.restore.iter().find(|step| step.optional).is_some_and(|first| !first.path.as_path().exists());
-    let (needed, extra): (Vec<_>, Vec<_>) = plan.restore.iter().cloned().partition(|step| !step.optional);
-    cas.restore_all(&needed, roots).map_err(|failure| failure.error)?;
-    if optional {
+pub fn restore(cas: &Cas, plan: &HitPlan, command: &Command) -> Result<(), RestoreError> {
+    let (needed, optional): (Vec<_>, Vec<_>) = plan.restore.iter().cloned().partition(|step| !step.optional);
+    let has_metadata = needed.iter().any(|step| dates::is_metadata(step.path.file_name()));
+    let dated = needed.iter().any(is_link) && dates::needs_own_time(command, plan.build_script.as_ref());
+    let own = |step: &RestoreStep| dated && is_link(step) && dates::is_dated(step.path.file_name(), has_metadata);
+    let (copies, rest): (Vec<_>, Vec<_>) = needed.into_iter().partition(own);
+    cas.restore_all(&rest, &command.roots).map_err(|failure| failure.error)?;
+    for step in &copies {
+        copy(cas, step)?;
+    }
+    if optional.first().is_some_and(|first| !first.path.as_path().exists()) {
         // Without them the next compilation merely takes longer.
-        let _ = cas.restore_all(&extra, roots);
+        let _ = cas.restore_all(&optional, &command.roots);
     }
     Ok(())
+}
+
+fn is_link(step: &RestoreStep) -> bool {
+    matches!(step.state, OutputState::File { place: Place::Link, .. })
+}
+
+/// Restores what could be a link with an inode of its own.
+fn copy(cas: &Cas, step: &RestoreStep) -> Result<(), RestoreError> {
+    let (Some(blob), OutputState::File { mode, .. }) = (Blob::of_state(&step.state), &step.state) else { return Ok(()) };
+    cas.restore_file(&blob, step.path.as_path(), Place::Copy, *mode, None).map(drop)
 }
 
 /// Says what the command said.

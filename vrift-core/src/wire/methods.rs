@@ -148,6 +148,18 @@ pub struct HitPlan {
     pub restore: Vec<RestoreStep>,
     /// To be written once all is restored, this checkout's paths in place.
     pub stdio: Vec<StdioText>,
+    /// See [`BuildScriptRun`].
+    #[serde(default)]
+    pub build_script: Option<BuildScriptRun>,
+}
+
+/// The build-script run whose `OUT_DIR` a compilation was given, as the worker saw it looked up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BuildScriptRun {
+    /// The build script.
+    pub program: AbsPath,
+    /// It was given metadata of other packages' build scripts (`DEP_…`): Cargo holds its result against theirs.
+    pub linked: bool,
 }
 
 /// One output to restore.
@@ -182,6 +194,9 @@ pub struct MissPlan {
     pub label: String,
     /// Why there is no hit, one line.
     pub reason: String,
+    /// See [`BuildScriptRun`].
+    #[serde(default)]
+    pub build_script: Option<BuildScriptRun>,
 }
 
 /// [`method::ACTION_RECORD`].
@@ -280,7 +295,10 @@ pub struct SessionSummary {
     pub uncached: u64,
     /// Time that the restored actions took when they ran, microseconds of user and system time.
     pub saved_cpu_us: u64,
-    /// Time spent looking up, microseconds, and its number.
+    /// Look-ups.
+    #[serde(default)]
+    pub lookups: u64,
+    /// Time that the worker spent on them, microseconds.
     pub lookup_us: u64,
     /// Why actions were not stored, and how many for each reason.
     pub uncached_reasons: BTreeMap<String, u64>,
@@ -308,6 +326,9 @@ pub struct WhyEntry {
     pub reason: String,
     /// When, seconds since 1970.
     pub at: u64,
+    /// How long the worker took to answer, microseconds.
+    #[serde(default)]
+    pub lookup_us: u64,
     /// What differed from the nearest stored result.
     pub changes: Vec<Change>,
 }

@@ -48,6 +48,7 @@ pub fn lookup(worker: &Worker, session: &mut Session, params: LookupParams) -> L
             worker.digests.keep_private(folder);
         }
     }
+    let build_script = worker.scripts.note(&params);
     let program = match refusal(worker, &params) {
         Ok(program) => program,
         Err(reason) => {
@@ -55,6 +56,7 @@ pub fn lookup(worker: &Worker, session: &mut Session, params: LookupParams) -> L
             return LookupResult::Uncached { reason };
         }
     };
+    let build_script = worker.build_scripts.meet(&params);
     let request = key::request(&params, program);
     let key = key::key(&request, &params);
     let world = World::new(&worker.digests, &params.roots, params.tool, &params.env);
@@ -72,7 +74,7 @@ pub fn lookup(worker: &Worker, session: &mut Session, params: LookupParams) -> L
     }
     match found {
         Found::Hit(candidate, restoration) => {
-            let plan = hit(worker, session, &candidate, restoration);
+            let plan = HitPlan { build_script, ..hit(worker, session, &candidate, restoration) };
             ledger(Outcome::Hit, "nothing that it depends on has changed", candidate.record.cpu_us);
             LookupResult::Hit(Box::new(plan))
         }
@@ -96,7 +98,7 @@ pub fn lookup(worker: &Worker, session: &mut Session, params: LookupParams) -> L
             if let Some(pending) = &mut session.pending {
                 pending.before.sent_ns = now_ns();
             }
-            LookupResult::Miss(MissPlan { key, request, label, reason })
+            LookupResult::Miss(MissPlan { key, request, label, reason, build_script })
         }
     }
 }
@@ -237,7 +239,7 @@ fn hit(worker: &Worker, session: &mut Session, candidate: &Arc<Candidate>, resto
     }
     session.hit = Some(Arc::clone(candidate));
     session.used = Some(Arc::clone(candidate));
-    HitPlan { action: candidate.id(), key: candidate.record.key, restore: steps, stdio }
+    HitPlan { action: candidate.id(), key: candidate.record.key, restore: steps, stdio, build_script: None }
 }
 
 #[cfg(test)]

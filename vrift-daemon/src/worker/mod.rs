@@ -18,6 +18,7 @@
 //! When asked, on SIGTERM, after an hour without clients, or when its project or its socket is gone.
 
 mod base;
+mod build_scripts;
 mod candidates;
 mod check;
 mod courier;
@@ -29,6 +30,7 @@ mod lookup;
 mod nearest;
 mod notices;
 mod record;
+mod scripts;
 mod service;
 mod session;
 mod upstream;
@@ -54,6 +56,7 @@ use crate::process;
 use crate::server::{Activity, Server};
 use crate::stop::Stop;
 use base::Base;
+use build_scripts::BuildScripts;
 use candidates::Candidates;
 use courier::{Courier, Parts};
 use digests::Digests;
@@ -79,6 +82,8 @@ struct Worker {
     digests: Arc<Digests>,
     candidates: Candidates,
     bindings: Bindings,
+    scripts: scripts::Scripts,
+    build_scripts: BuildScripts,
     ledger: Arc<Ledger>,
     notices: Arc<Notices>,
     upstream: Arc<Upstream>,
@@ -165,6 +170,8 @@ fn serve(args: WorkerArgs) -> Result<(), StartError> {
         digests,
         candidates: Candidates::default(),
         bindings: Bindings::default(),
+        scripts: scripts::Scripts::default(),
+        build_scripts: BuildScripts::default(),
         ledger,
         notices,
         upstream: Arc::clone(&upstream),

@@ -14,8 +14,8 @@ use vrift_core::wire::{MissPlan, RecordParams};
 use vrift_store::Cas;
 
 use crate::command::Command;
-use crate::dump;
 use crate::tracer::Finished;
+use crate::{dates, dump};
 
 /// Why a run is not stored: one sentence for `vrift why`.
 pub type Reason = String;
@@ -33,7 +33,7 @@ pub fn record(command: &Command, plan: MissPlan, finished: &Finished) -> Result<
     let seen = accesses::collect(command, trace)?;
     let environment = environment::inputs(command, trace, &seen)?;
     let cas = Cas::open(command.source.as_path());
-    let left = outputs::collect(command, &cas, &seen)?;
+    let left = outputs::collect(command, &cas, &seen, dates::needs_own_time(command, plan.build_script.as_ref()))?;
     let said = said::chunks(command, finished)?;
     let bound = if left.bound || said.bound { per_checkout(command) } else { Vec::new() };
     Ok(RecordParams {

@@ -15,6 +15,7 @@ use vrift_store::{Cas, Ingest};
 use super::Reason;
 use super::accesses::{PathFacts, Seen};
 use crate::command::Command;
+use crate::dates;
 
 /// The outputs.
 #[derive(Default)]
@@ -31,8 +32,11 @@ const MOST_OUTPUTS: usize = 100_000;
 /// A file larger than this is not stored: it is read into memory once.
 const LARGEST_FILE: u64 = 2 << 30;
 
-pub fn collect(command: &Command, cas: &Cas, seen: &Seen) -> Result<Left, Reason> {
-    let mut collector = Collector { command, cas, seen, roots: command.roots.per_checkout(), left: Left::default() };
+/// Collects the outputs. Where `own_time` is asked for, one artifact keeps its inode and time; see [`dates`].
+pub fn collect(command: &Command, cas: &Cas, seen: &Seen, own_time: bool) -> Result<Left, Reason> {
+    let has_metadata = seen.paths.iter().any(|(path, facts)| facts.changed && dates::is_metadata(path.file_name()));
+    let roots = command.roots.per_checkout();
+    let mut collector = Collector { command, cas, seen, roots, own_time, has_metadata, left: Left::default() };
     for (path, facts) in seen.paths.iter().filter(|(_, facts)| facts.changed) {
         collector.one(path, facts)?;
     }
@@ -47,6 +51,8 @@ struct Collector<'a> {
     cas: &'a Cas,
     seen: &'a Seen,
     roots: Roots,
+    own_time: bool,
+    has_metadata: bool,
     left: Left,
 }
 
@@ -127,6 +133,9 @@ impl Collector<'_> {
         let store = |e: vrift_store::CasError| e.to_string();
         let blob = match (&blob_content, place) {
             (Some(template), _) => self.cas.insert_bytes(template).map_err(store)?,
+            (None, Place::Link) if self.own_time && !optional && dates::is_dated(path.file_name(), self.has_metadata) => {
+                self.cas.ingest_file(path.as_path(), Ingest::Keep, &content, &stamp).map_err(store)?
+            }
             (None, Place::Link) => self.cas.ingest_file(path.as_path(), Ingest::Link, &content, &stamp).map_err(store)?,
             (None, _) => self.cas.ingest_file(path.as_path(), Ingest::Copy, &content, &stamp).map_err(store)?,
         };

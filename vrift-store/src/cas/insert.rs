@@ -30,6 +30,8 @@ pub enum Ingest {
     Link,
     /// The file stays as it is.
     Copy,
+    /// The file stays as it is; the blob is the one that [`Ingest::Link`] makes, to be linked elsewhere.
+    Keep,
 }
 
 impl Cas {
@@ -58,7 +60,10 @@ impl Cas {
             return Err(CasError::ChangedUnderneath { path: path.to_owned() });
         }
         let mut blob = Blob::of(content);
-        if how == Ingest::Copy || content.is_empty() {
+        if how != Ingest::Copy {
+            blob.exec = stamp.mode & 0o111 != 0 && !content.is_empty();
+        }
+        if how != Ingest::Link || content.is_empty() {
             unchanged(path, stamp)?;
             if !self.has_sound(&blob)? {
                 match self.clone_new(&blob, path, stamp)? {
@@ -68,7 +73,6 @@ impl Cas {
             }
             return Ok(blob);
         }
-        blob.exec = stamp.mode & 0o111 != 0;
         if self.has_sound(&blob)? {
             self.share(path, &blob, stamp)?;
         } else if !self.adopt(path, &blob, stamp)? {
@@ -152,8 +156,8 @@ impl Cas {
 
     /// Turns the inode under the temporary name, which is the user's file at `path`, into the blob.
     fn make_blob_of(&self, temp: Temp, path: &Path, blob: &Blob, stamp: &Stamp) -> Result<(), CasError> {
-        fsio::chmod_path(temp.path(), blob.mode()).map_err(CasError::io("set the mode of", temp.path()))?;
-        // A program that holds the file open could still write; once the mode is 0444 nobody new can open it. The look is
+        fsio::chmod_path(temp.path(), super::linked_mode(blob.mode())).map_err(CasError::io("set the mode of", temp.path()))?;
+        // A program that holds the file open could still write; once its owner may not write nobody new can open it. The look is
         // repeated here to keep the gap before the time is set as small as it can be.
         let meta = fs::symlink_metadata(temp.path()).map_err(CasError::io("look at", temp.path()))?;
         if !same_content(&file_stamp(&meta), stamp) {
@@ -168,13 +172,23 @@ impl Cas {
     fn share(&self, path: &Path, blob: &Blob, stamp: &Stamp) -> Result<(), CasError> {
         let source = self.path(blob);
         let meta = unchanged(path, stamp)?;
-        let same = fs::symlink_metadata(&source).is_ok_and(|blob| (blob.dev(), blob.ino()) == (meta.dev(), meta.ino()));
+        let Ok(there) = fs::symlink_metadata(&source) else { return Ok(()) };
+        let same = (there.dev(), there.ino()) == (meta.dev(), meta.ino());
         let Some(dir) = path.parent().filter(|_| !same && is_ours(&meta)) else { return Ok(()) };
+        if self.make_linkable(blob, &there).is_err() {
+            return Ok(());
+        }
         let Ok(temp) = self.link_out(blob, &source, |from| Temp::link(dir, from)) else { return Ok(()) };
         // The last look before the file is replaced: what was written to it since it was read must not be lost.
         unchanged(path, stamp)?;
         let _ = temp.rename_link(path);
         Ok(())
+    }
+
+    /// Gives the blob the mode that it needs to be linked from a checkout.
+    pub(crate) fn make_linkable(&self, blob: &Blob, meta: &fs::Metadata) -> io::Result<()> {
+        let mode = super::linked_mode(blob.mode());
+        if meta.mode() & 0o7777 == mode { Ok(()) } else { fsio::chmod_path(&self.path(blob), mode) }
     }
 
     /// Links the blob with `make`; where it has as many links as the file system allows, a fresh copy takes its place first.
@@ -196,7 +210,7 @@ impl Cas {
         let content = self.read(blob)?;
         let (temp, mut file) = self.create_temp()?;
         fsio::write_all(&mut file, &content).map_err(CasError::io("write", temp.path()))?;
-        fsio::chmod_file(&file, blob.mode()).map_err(CasError::io("set the mode of", temp.path()))?;
+        fsio::chmod_file(&file, super::linked_mode(blob.mode())).map_err(CasError::io("set the mode of", temp.path()))?;
         fsio::utime_file(&file, BLOB_MTIME).map_err(CasError::io("set the time of", temp.path()))?;
         drop(file);
         let to = self.path(blob);

@@ -42,17 +42,34 @@ pub use mark::{Mark, Recovery};
 pub(crate) use scan::disk_bytes;
 pub use scan::{Blobs, Found, FoundBlob, Totals};
 
-/// The modification time of every blob: 2001-09-09 01:46:40 UTC, seconds since 1970.
+/// The modification time of every blob: 2020-01-01 00:00:00 UTC, seconds since 1970.
 ///
-/// One for all, because Cargo compares the times of a crate's artifacts with those of its dependencies, and long past, so
-/// that a program which writes into a blob shows.
-pub const BLOB_MTIME: i64 = 1_000_000_000;
+/// One for all, because Cargo compares the times of a crate's artifacts with those of its dependencies; long past, so that a
+/// program which writes into a blob shows; and later than the sources of crates from the registry, which all carry a date of
+/// 2006, so that a build script's result of the same time is fresh to Cargo.
+pub const BLOB_MTIME: i64 = 1_577_836_800;
 
 /// Mode of a blob.
 pub const MODE_PLAIN: u32 = 0o444;
 
 /// Mode of a blob whose name ends in `.x`.
 pub const MODE_EXEC: u32 = 0o555;
+
+/// Whether a blob of this mode may have the file mode `mode`: its own, or the one for blobs that are linked from checkouts.
+///
+/// rustc refuses to replace an artifact whose mode has no write bit at all, although it replaces it by a rename and never
+/// writes into it. So a blob that is linked from a checkout gets one: the group's, which leaves the file read-only for its
+/// owner; where the user's group is not a private one, the owner's.
+pub fn is_blob_mode(blob: u32, mode: u32) -> bool {
+    mode == blob || mode == linked_mode(blob)
+}
+
+/// The mode of a linked blob; see [`is_blob_mode`].
+pub fn linked_mode(blob: u32) -> u32 {
+    let (user, group) = (rustix::process::geteuid(), rustix::process::getegid());
+    let private = user.is_root() || user.as_raw() == group.as_raw();
+    blob | if private { 0o020 } else { 0o200 }
+}
 
 /// A store in a folder.
 #[derive(Debug)]

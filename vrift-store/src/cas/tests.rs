@@ -1,5 +1,6 @@
 //! Tests of the store on real files.
 
+use crate::cas::linked_mode;
 use std::fs::{self, File, FileTimes, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -132,7 +133,7 @@ fn adopting_shares_the_inode() {
     let before = inode(&path);
     let blob = bench.ingest(&path, Ingest::Link);
     assert_eq!((inode(&path), inode(&bench.cas.path(&blob))), (before, before));
-    assert_eq!(mode(&path), 0o444);
+    assert_eq!(mode(&path), linked_mode(0o444));
     bench.cas.verify(&blob).expect("sound");
     // The same content elsewhere becomes a link to the blob.
     let other = bench.file("other.rlib", b"archive", 0o644);
@@ -150,7 +151,7 @@ fn programs_and_plain_files_of_one_content_are_two_blobs() {
     let plain = bench.file("data", b"same", 0o644);
     let (one, two) = (bench.ingest(&program, Ingest::Link), bench.ingest(&plain, Ingest::Link));
     assert!(one.exec && !two.exec);
-    assert_eq!((mode(&program), mode(&plain)), (0o555, 0o444));
+    assert_eq!((mode(&program), mode(&plain)), (linked_mode(0o555), linked_mode(0o444)));
     // A program that is copied needs no blob that can be executed.
     let copied = bench.file("prog2", b"same", 0o755);
     assert_eq!(bench.ingest(&copied, Ingest::Copy), two);

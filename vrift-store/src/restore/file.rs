@@ -13,8 +13,8 @@ use crate::cas::{BLOB_MTIME, Blob, BlobFault, Cas, What, link_refused};
 use crate::fsio::{self, Temp};
 
 impl Cas {
-    /// Puts the blob at `dest`, replacing what file is there, with the permission bits `mode` (a link has the blob's: 0444,
-    /// 0555 for a program). Missing parent folders are created. `roots` expand the placeholders of [`Place::Render`] and are
+    /// Puts the blob at `dest`, replacing what file is there, with the permission bits `mode` (a link has the blob's:
+    /// read-only for its owner). Missing parent folders are created. `roots` expand the placeholders of [`Place::Render`] and are
     /// not looked at otherwise.
     ///
     /// A blob that fails its check goes into quarantine, and `dest` is left as it is.
@@ -84,6 +84,7 @@ impl Job<'_> {
             return Ok(done);
         }
         let source = self.cas.path(self.blob);
+        self.cas.make_linkable(self.blob, &meta).map_err(RestoreError::io("set the mode of", &source))?;
         match self.cas.link_out(self.blob, &source, |from| fsio::link(from, self.dest)) {
             Ok(()) => return Ok(Restored::Linked),
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}

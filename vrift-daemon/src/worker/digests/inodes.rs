@@ -11,7 +11,7 @@ use std::sync::Mutex;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use vrift_core::digest::Digest;
-use vrift_store::cas::{BLOB_MTIME, MODE_EXEC, MODE_PLAIN};
+use vrift_store::cas::{BLOB_MTIME, MODE_EXEC, MODE_PLAIN, is_blob_mode};
 use vrift_store::{Blob, Cas};
 
 use crate::sync::lock;
@@ -36,7 +36,10 @@ pub struct Inodes {
 /// Whether a file has the attributes of a blob.
 pub fn is_blob_like(meta: &Metadata) -> bool {
     let mode = meta.mode() & 0o7777;
-    meta.mtime() == BLOB_MTIME && meta.mtime_nsec() == 0 && (mode == MODE_PLAIN || mode == MODE_EXEC) && meta.is_file()
+    meta.mtime() == BLOB_MTIME
+        && meta.mtime_nsec() == 0
+        && (is_blob_mode(MODE_PLAIN, mode) || is_blob_mode(MODE_EXEC, mode))
+        && meta.is_file()
 }
 
 impl Inodes {
@@ -58,7 +61,7 @@ impl Inodes {
 
     /// Whether the blob-like file with `meta` is the blob `digest`, by asking the store.
     pub fn confirm(&self, cas: &Cas, meta: &Metadata, digest: Digest) -> bool {
-        let blob = Blob { digest, size: meta.size(), exec: meta.mode() & 0o7777 == MODE_EXEC };
+        let blob = Blob { digest, size: meta.size(), exec: is_blob_mode(MODE_EXEC, meta.mode() & 0o7777) };
         match cas.check(&blob) {
             Ok(own) if (own.dev(), own.ino()) == (meta.dev(), meta.ino()) => {
                 self.learn(&own, digest);
