@@ -81,7 +81,7 @@ fn text(stats: &Stats) -> String {
     let _ =
         writeln!(out, "  {}, {}, {}{cap}", say::count(*actions, "action"), say::count(*blobs, "blob"), say::size(*blob_bytes));
     let total = &stats.project.total;
-    let looked_up = total.hits + total.misses + total.uncached;
+    let ended = total.hits + total.misses + total.uncached;
     let _ = writeln!(out, "project {} at {}", stats.project.slug, stats.project.root);
     let _ = writeln!(
         out,
@@ -89,10 +89,10 @@ fn text(stats: &Stats) -> String {
         say::count(total.hits, "hit"),
         say::count(total.misses, "miss"),
         total.uncached,
-        (total.hits * 100).checked_div(looked_up).map_or_else(String::new, |rate| format!(" ({rate} % hits)")),
+        (total.hits * 100).checked_div(ended).map_or_else(String::new, |rate| format!(" ({rate} % hits)")),
     );
     let _ = writeln!(out, "  saved {} of compile time", say::time(total.saved_cpu_us));
-    if let Some(mean) = total.lookup_us.checked_div(looked_up) {
+    if let Some(mean) = total.lookup_us.checked_div(total.lookups) {
         let _ = writeln!(out, "  {} a look-up", say::time(mean));
     }
     for (reason, n) in &total.uncached_reasons {
