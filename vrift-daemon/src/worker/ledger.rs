@@ -112,6 +112,7 @@ impl Ledger {
         let us = took.as_micros().try_into().unwrap_or(u64::MAX);
         let NewEntry { label, outcome, reason, paths, saved_cpu_us } = entry;
         inner.count(session, |sum| {
+            sum.lookups += 1;
             sum.lookup_us += us;
             match outcome {
                 Outcome::Hit => {
@@ -125,7 +126,8 @@ impl Ledger {
         });
         let id = inner.next;
         inner.next += 1;
-        let why = WhyEntry { label, outcome: outcome.name().to_owned(), reason, at: now_s(), changes: Vec::new() };
+        let outcome = outcome.name().to_owned();
+        let why = WhyEntry { label, outcome, reason, at: now_s(), lookup_us: us, changes: Vec::new() };
         inner.entries.push_back(Entry { id, paths, why });
         if inner.entries.len() > MAX_ENTRIES {
             inner.entries.pop_front();
@@ -245,6 +247,7 @@ impl Inner {
         sum.misses += self.total.misses;
         sum.uncached += self.total.uncached;
         sum.saved_cpu_us += self.total.saved_cpu_us;
+        sum.lookups += self.total.lookups;
         sum.lookup_us += self.total.lookup_us;
         for (reason, n) in &self.total.uncached_reasons {
             if sum.uncached_reasons.len() < MAX_REASONS || sum.uncached_reasons.contains_key(reason) {

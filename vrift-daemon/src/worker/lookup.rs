@@ -56,7 +56,6 @@ pub fn lookup(worker: &Worker, session: &mut Session, params: LookupParams) -> L
             return LookupResult::Uncached { reason };
         }
     };
-    let build_script = worker.build_scripts.meet(&params);
     let request = key::request(&params, program);
     let key = key::key(&request, &params);
     let world = World::new(&worker.digests, &params.roots, params.tool, &params.env);

@@ -18,7 +18,6 @@
 //! When asked, on SIGTERM, after an hour without clients, or when its project or its socket is gone.
 
 mod base;
-mod build_scripts;
 mod candidates;
 mod check;
 mod courier;
@@ -56,7 +55,6 @@ use crate::process;
 use crate::server::{Activity, Server};
 use crate::stop::Stop;
 use base::Base;
-use build_scripts::BuildScripts;
 use candidates::Candidates;
 use courier::{Courier, Parts};
 use digests::Digests;
@@ -83,7 +81,6 @@ struct Worker {
     candidates: Candidates,
     bindings: Bindings,
     scripts: scripts::Scripts,
-    build_scripts: BuildScripts,
     ledger: Arc<Ledger>,
     notices: Arc<Notices>,
     upstream: Arc<Upstream>,
@@ -171,7 +168,6 @@ fn serve(args: WorkerArgs) -> Result<(), StartError> {
         candidates: Candidates::default(),
         bindings: Bindings::default(),
         scripts: scripts::Scripts::default(),
-        build_scripts: BuildScripts::default(),
         ledger,
         notices,
         upstream: Arc::clone(&upstream),
