@@ -141,7 +141,8 @@ fn binding_held(how: &How, sighting: Option<&Sighting>, before: &Before, started
 }
 
 fn is_same_inode(a: &Stamp, b: &Stamp) -> bool {
-    (a.dev, a.ino, a.size, a.mtime_ns, a.mode) == (b.dev, b.ino, b.size, b.mtime_ns, b.mode)
+    // Not the mode: a blob gets a write bit with its first link.
+    (a.dev, a.ino, a.size, a.mtime_ns) == (b.dev, b.ino, b.size, b.mtime_ns)
 }
 
 /// Whether `meta` is that of the file that had `stamp`, unchanged.

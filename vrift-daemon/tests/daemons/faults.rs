@@ -109,7 +109,6 @@ fn a_manifest_of_a_newer_vrift_is_left_alone() {
     let db = rusqlite::Connection::open(bench.home.manifest()).expect("opens");
     db.pragma_update(None, "user_version", 9999).expect("sets");
     drop(db);
-    let bytes = fs::read(bench.home.manifest()).expect("reads");
     let mut client = checkout.client();
     match client.lookup() {
         LookupResult::Uncached { reason } => assert!(reason.contains("newer vrift"), "{reason}"),
@@ -119,7 +118,11 @@ fn a_manifest_of_a_newer_vrift_is_left_alone() {
         }
     }
     assert!(client.summary().notice.expect("a notice").contains("newer"));
-    assert_eq!(fs::read(bench.home.manifest()).expect("reads"), bytes);
+    let db = rusqlite::Connection::open(bench.home.manifest()).expect("opens");
+    let version: i64 = db.pragma_query_value(None, "user_version", |row| row.get(0)).expect("reads");
+    assert_eq!(version, 9999);
+    let aside = fs::read_dir(bench.home.dir()).expect("lists").flatten();
+    assert!(aside.map(|e| e.file_name()).all(|n| !n.to_string_lossy().contains("damaged")));
 }
 
 #[test]

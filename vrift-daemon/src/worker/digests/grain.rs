@@ -12,10 +12,20 @@ use std::sync::Mutex;
 
 use nix::sys::statfs::{BTRFS_SUPER_MAGIC, EXT4_SUPER_MAGIC, FsType, TMPFS_MAGIC, XFS_SUPER_MAGIC, statfs};
 
+use vrift_core::wire::Stamp;
+
 use crate::sync::lock;
 
 /// A stamp at least this old will not be given out again, nanoseconds: two ticks of the slowest clock in use (100 Hz).
-pub const RACY_NS: i64 = 20_000_000;
+const RACY_NS: i64 = 20_000_000;
+
+/// The same where a file system keeps less of a stamp than the clock gives: whole seconds (ext4 with small inodes), even
+/// ones (FAT).
+const COARSE_RACY_NS: i64 = 5_000_000_000;
+
+/// A stamp that is a multiple of this was cut off. A whole one is, once in a million files, and then merely is not trusted
+/// for some seconds.
+const CUT_OFF_NS: i64 = 1_000_000;
 
 /// The file systems that got multigrain timestamps with Linux 6.13.
 const MULTIGRAIN: [FsType; 4] = [EXT4_SUPER_MAGIC, XFS_SUPER_MAGIC, BTRFS_SUPER_MAGIC, TMPFS_MAGIC];
@@ -33,8 +43,16 @@ impl Grain {
         Self { kernel: at_least(&release, (6, 13)), devices: Mutex::default() }
     }
 
-    /// Whether any change after a look at the file `path` on device `dev` gives it another stamp.
-    pub fn is_fine(&self, path: &Path, dev: u64) -> bool {
+    /// Whether any change gives another stamp to the file `path`, which had `stamp` at the time `seen` or later.
+    pub fn will_show_change(&self, path: &Path, stamp: &Stamp, seen: i64) -> bool {
+        if stamp.ctime_ns % CUT_OFF_NS == 0 {
+            return stamp.ctime_ns.saturating_add(COARSE_RACY_NS) < seen;
+        }
+        stamp.ctime_ns.saturating_add(RACY_NS) < seen || self.is_fine(path, stamp.dev)
+    }
+
+    /// Whether the file system gives a file that was looked at a new stamp with its next change.
+    fn is_fine(&self, path: &Path, dev: u64) -> bool {
         if !self.kernel {
             return false;
         }
@@ -58,6 +76,19 @@ fn at_least(release: &str, wanted: (u32, u32)) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn old_stamps_are_sure_and_cut_off_ones_only_after_seconds() {
+        let grain = Grain { kernel: false, devices: Mutex::default() };
+        let sure = |ctime_ns: i64, age: i64| {
+            grain.will_show_change(Path::new("/"), &Stamp { ctime_ns, ..Stamp::default() }, ctime_ns + age)
+        };
+        assert!(!sure(1_234_567_891, RACY_NS) && sure(1_234_567_891, RACY_NS + 1));
+        assert!(!sure(2_000_000_000, RACY_NS + 1) && sure(2_000_000_000, COARSE_RACY_NS + 1));
+        let fine = Grain { kernel: true, devices: Mutex::new([(0, true)].into()) };
+        assert!(fine.will_show_change(Path::new("/"), &Stamp { ctime_ns: 5, ..Stamp::default() }, 0));
+        assert!(!fine.will_show_change(Path::new("/"), &Stamp::default(), 0));
+    }
 
     #[test]
     fn releases_compare_as_numbers() {

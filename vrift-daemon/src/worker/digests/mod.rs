@@ -31,7 +31,7 @@ use vrift_store::cas::file_stamp;
 
 use crate::clock::now_ns;
 use crate::sync::lock;
-use grain::{Grain, RACY_NS};
+use grain::Grain;
 use inodes::Inodes;
 pub use inodes::is_blob_like;
 pub use table::Table;
@@ -242,7 +242,7 @@ impl Digests {
 
     /// Whether any change to a file that had `stamp` at the time `seen` gives it another stamp.
     pub fn will_show_change(&self, path: &Path, stamp: &Stamp, seen: i64) -> bool {
-        stamp.ctime_ns.saturating_add(RACY_NS) < seen || self.grain.is_fine(path, stamp.dev)
+        self.grain.will_show_change(path, stamp, seen)
     }
 
     fn remember(&self, path: &[u8], entry: Entry) {
