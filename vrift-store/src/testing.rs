@@ -76,6 +76,11 @@ pub(crate) fn mode(path: &Path) -> u32 {
     fs::symlink_metadata(path).expect("stat").mode() & 0o7777
 }
 
+/// Whether the file has the mode of a linked blob.
+pub(crate) fn has_linked_mode(path: &Path, blob: u32) -> bool {
+    mode(path) == crate::cas::linked_mode(blob, &fs::symlink_metadata(path).expect("stat"))
+}
+
 pub(crate) fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }

@@ -120,7 +120,7 @@ pub(crate) fn attributes_fault(meta: &Metadata, blob: &Blob) -> Option<What> {
         Some(What::Kind)
     } else if meta.size() != blob.size {
         Some(What::Size)
-    } else if !super::is_blob_mode(blob.mode(), meta.mode() & 0o7777) {
+    } else if ![blob.mode(), super::linked_mode(blob.mode(), meta)].contains(&(meta.mode() & 0o7777)) {
         Some(What::Mode)
     } else if meta.mtime() != BLOB_MTIME || meta.mtime_nsec() != 0 {
         Some(What::Time)

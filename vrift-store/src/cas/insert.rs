@@ -10,7 +10,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use vrift_core::wire::Stamp;
 
 use super::check::file_stamp;
-use super::{BLOB_MTIME, Blob, BlobFault, Cas, CasError};
+use super::{BLOB_MTIME, Blob, BlobFault, Cas, CasError, linked_mode};
 use crate::fsio::{self, Temp};
 
 /// Names that a file has while it is adopted: the user's and the temporary one.
@@ -25,7 +25,7 @@ const CLONE_FROM: u64 = 16 * 1024;
 /// How a file comes into the store.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Ingest {
-    /// The file itself becomes the blob, or a link to it: it turns read-only and gets the blobs' modification time. For files
+    /// The file itself becomes the blob, or a link to it, with a blob's mode and modification time. For files
     /// that their tools never rewrite in place.
     Link,
     /// The file stays as it is.
@@ -146,7 +146,7 @@ impl Cas {
         if meta.nlink() != LINKS_WHILE_ADOPTED || !is_ours(&meta) {
             return Ok(false);
         }
-        let done = self.make_blob_of(temp, path, blob, stamp);
+        let done = self.make_blob_of(temp, &meta, path, blob, stamp);
         if done.is_err() {
             // The user's file gets back what it had; the temporary name is gone, so its own name must do.
             restore_attributes(path, stamp);
@@ -155,8 +155,9 @@ impl Cas {
     }
 
     /// Turns the inode under the temporary name, which is the user's file at `path`, into the blob.
-    fn make_blob_of(&self, temp: Temp, path: &Path, blob: &Blob, stamp: &Stamp) -> Result<(), CasError> {
-        fsio::chmod_path(temp.path(), super::linked_mode(blob.mode())).map_err(CasError::io("set the mode of", temp.path()))?;
+    fn make_blob_of(&self, temp: Temp, meta: &Metadata, path: &Path, blob: &Blob, stamp: &Stamp) -> Result<(), CasError> {
+        let mode = linked_mode(blob.mode(), meta);
+        fsio::chmod_path(temp.path(), mode).map_err(CasError::io("set the mode of", temp.path()))?;
         // A program that holds the file open could still write; once its owner may not write nobody new can open it. The look is
         // repeated here to keep the gap before the time is set as small as it can be.
         let meta = fs::symlink_metadata(temp.path()).map_err(CasError::io("look at", temp.path()))?;
@@ -186,8 +187,8 @@ impl Cas {
     }
 
     /// Gives the blob the mode that it needs to be linked from a checkout.
-    pub(crate) fn make_linkable(&self, blob: &Blob, meta: &fs::Metadata) -> io::Result<()> {
-        let mode = super::linked_mode(blob.mode());
+    pub(crate) fn make_linkable(&self, blob: &Blob, meta: &Metadata) -> io::Result<()> {
+        let mode = linked_mode(blob.mode(), meta);
         if meta.mode() & 0o7777 == mode { Ok(()) } else { fsio::chmod_path(&self.path(blob), mode) }
     }
 
@@ -210,7 +211,9 @@ impl Cas {
         let content = self.read(blob)?;
         let (temp, mut file) = self.create_temp()?;
         fsio::write_all(&mut file, &content).map_err(CasError::io("write", temp.path()))?;
-        fsio::chmod_file(&file, super::linked_mode(blob.mode())).map_err(CasError::io("set the mode of", temp.path()))?;
+        let meta = file.metadata().map_err(CasError::io("look at", temp.path()))?;
+        let mode = linked_mode(blob.mode(), &meta);
+        fsio::chmod_file(&file, mode).map_err(CasError::io("set the mode of", temp.path()))?;
         fsio::utime_file(&file, BLOB_MTIME).map_err(CasError::io("set the time of", temp.path()))?;
         drop(file);
         let to = self.path(blob);

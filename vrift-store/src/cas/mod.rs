@@ -2,15 +2,15 @@
 //!
 //! ```text
 //! <store>/                     0700
-//!   blake3/ab/cd/<hash>_<size>     a blob: 0444, modification time BLOB_MTIME
-//!   blake3/ab/cd/<hash>_<size>.x   the same with mode 0555, for programs that are restored as hard links
+//!   blake3/ab/cd/<hash>_<size>     a blob: 0444, once it is linked with a write bit (`linked_mode`); dated BLOB_MTIME
+//!   blake3/ab/cd/<hash>_<size>.x   the same with 0555, for programs that are restored as hard links
 //!   tmp/                           files on their way in
 //!   quarantine/                    blobs that failed a check
 //!   mark                           up to when everything is known to be on the disk
 //! ```
 //!
 //! # Checks
-//! Hard links share an inode, and root ignores 0444: a blob can be overwritten from a checkout. Whoever writes moves the
+//! Hard links share an inode, and root ignores modes: a blob can be overwritten from a checkout. Whoever writes moves the
 //! modification time; whoever truncates moves the size. So one `stat` ([`Cas::check`]) compares kind, size (from the name),
 //! mode and modification time before every use. [`Cas::verify`] hashes the content again.
 //!
@@ -27,6 +27,8 @@ mod insert;
 mod mark;
 mod scan;
 
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::AtomicBool;
@@ -49,26 +51,26 @@ pub use scan::{Blobs, Found, FoundBlob, Totals};
 /// 2006, so that a build script's result of the same time is fresh to Cargo.
 pub const BLOB_MTIME: i64 = 1_577_836_800;
 
-/// Mode of a blob.
+/// Mode of a blob; linked ones have [`linked_mode`].
 pub const MODE_PLAIN: u32 = 0o444;
 
 /// Mode of a blob whose name ends in `.x`.
 pub const MODE_EXEC: u32 = 0o555;
 
-/// Whether a blob of this mode may have the file mode `mode`: its own, or the one for blobs that are linked from checkouts.
+/// The mode of a blob that is linked from a checkout, `meta` being its file's.
 ///
 /// rustc refuses to replace an artifact whose mode has no write bit at all, although it replaces it by a rename and never
-/// writes into it. So a blob that is linked from a checkout gets one: the group's, which leaves the file read-only for its
-/// owner; where the user's group is not a private one, the owner's.
-pub fn is_blob_mode(blob: u32, mode: u32) -> bool {
-    mode == blob || mode == linked_mode(blob)
+/// writes into it. So a linked blob gets one: the group's, which leaves the file read-only for its owner, where the file's
+/// group is the owner's private one (it has the same number); else the owner's. The choice hangs on the file alone, so that
+/// every process makes the same one, whatever group it runs with.
+pub fn linked_mode(blob: u32, meta: &Metadata) -> u32 {
+    blob | if meta.gid() == meta.uid() { 0o020 } else { 0o200 }
 }
 
-/// The mode of a linked blob; see [`is_blob_mode`].
-pub fn linked_mode(blob: u32) -> u32 {
-    let (user, group) = (rustix::process::geteuid(), rustix::process::getegid());
-    let private = user.is_root() || user.as_raw() == group.as_raw();
-    blob | if private { 0o020 } else { 0o200 }
+/// Whether `mode` can be that of a blob's file, `blob` being [`MODE_PLAIN`] or [`MODE_EXEC`]. A blob's file has passed this
+/// and more when it passes [`Cas::check`].
+pub fn is_blob_mode(blob: u32, mode: u32) -> bool {
+    [0, 0o020, 0o200].contains(&(mode ^ blob))
 }
 
 /// A store in a folder.

@@ -1,6 +1,5 @@
 //! Tests of the store on real files.
 
-use crate::cas::linked_mode;
 use std::fs::{self, File, FileTimes, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -10,7 +9,9 @@ use rustix::io::Errno;
 
 use super::*;
 use crate::faults;
-use crate::testing::{Bench, NOBODY, SmallDisk, dir_of, inner, inode, is_root, mode, names, passes_alone, read, rerun};
+use crate::testing::{
+    Bench, NOBODY, SmallDisk, dir_of, has_linked_mode, inner, inode, is_root, mode, names, passes_alone, read, rerun,
+};
 
 #[test]
 fn a_blob_is_read_only_dated_and_named_by_content_and_size() {
@@ -65,7 +66,7 @@ fn every_kind_of_damage_is_seen_by_one_stat() {
         ("truncated", |p| writer(p).set_len(1).expect("truncate"), What::Size),
         ("overwritten", |p| writer(p).write_all(b"HELLO").expect("write"), What::Time),
         ("touched", |p| writer(p).set_modified(UNIX_EPOCH + Duration::new(1_000_000_000, 1)).expect("touch"), What::Time),
-        ("writable", |p| fs::set_permissions(p, fs::Permissions::from_mode(0o644)).expect("chmod"), What::Mode),
+        ("writable", |p| fs::set_permissions(p, fs::Permissions::from_mode(0o666)).expect("chmod"), What::Mode),
         (
             "replaced by a link",
             |p| {
@@ -133,7 +134,7 @@ fn adopting_shares_the_inode() {
     let before = inode(&path);
     let blob = bench.ingest(&path, Ingest::Link);
     assert_eq!((inode(&path), inode(&bench.cas.path(&blob))), (before, before));
-    assert_eq!(mode(&path), linked_mode(0o444));
+    assert!(has_linked_mode(&path, 0o444));
     bench.cas.verify(&blob).expect("sound");
     // The same content elsewhere becomes a link to the blob.
     let other = bench.file("other.rlib", b"archive", 0o644);
@@ -151,11 +152,33 @@ fn programs_and_plain_files_of_one_content_are_two_blobs() {
     let plain = bench.file("data", b"same", 0o644);
     let (one, two) = (bench.ingest(&program, Ingest::Link), bench.ingest(&plain, Ingest::Link));
     assert!(one.exec && !two.exec);
-    assert_eq!((mode(&program), mode(&plain)), (linked_mode(0o555), linked_mode(0o444)));
+    assert!(has_linked_mode(&program, 0o555) && has_linked_mode(&plain, 0o444));
     // A program that is copied needs no blob that can be executed.
     let copied = bench.file("prog2", b"same", 0o755);
     assert_eq!(bench.ingest(&copied, Ingest::Copy), two);
     assert_eq!(mode(&copied), 0o755);
+}
+
+#[test]
+fn a_linked_blob_has_a_write_bit_that_helps_nobody() {
+    let bench = Bench::new();
+    let private = bench.file("private", b"one", 0o644);
+    bench.ingest(&private, Ingest::Link);
+    assert_ne!(mode(&private) & 0o222, 0, "rustc refuses to replace a file without any");
+    if !is_root() {
+        return;
+    }
+    assert_eq!(mode(&private), 0o464);
+    // In a folder that passes its group on, the group is no private one, and its members must not write.
+    let shared = bench.file("shared", b"two", 0o644);
+    std::os::unix::fs::chown(&shared, None, Some(12345)).expect("chown");
+    let blob = bench.ingest(&shared, Ingest::Link);
+    assert_eq!(mode(&shared), 0o644);
+    assert_eq!(inode(&shared), inode(&bench.cas.path(&blob)));
+    bench.cas.check(&blob).expect("sound");
+    // Neither has one's own group any say in what a blob must look like.
+    let inserted = bench.cas.insert_bytes(b"one").expect("known");
+    assert_eq!(inode(&bench.cas.path(&inserted)), inode(&private));
 }
 
 #[test]

@@ -84,7 +84,9 @@ impl Job<'_> {
             return Ok(done);
         }
         let source = self.cas.path(self.blob);
-        self.cas.make_linkable(self.blob, &meta).map_err(RestoreError::io("set the mode of", &source))?;
+        if self.cas.make_linkable(self.blob, &meta).is_err() {
+            return self.copy();
+        }
         match self.cas.link_out(self.blob, &source, |from| fsio::link(from, self.dest)) {
             Ok(()) => return Ok(Restored::Linked),
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
