@@ -64,14 +64,18 @@ impl Bench {
 
 impl Drop for Bench {
     fn drop(&mut self) {
-        // A worker may be about to start another coordinator for one that a test has killed.
-        for _ in 0..3 {
-            if let Ok(mut coordinator) = Connection::connect(&self.home.coordinator_socket(), SOON) {
-                let _ = coordinator.shutdown(false);
-                wait_until("it ends", || !self.home.coordinator_socket().exists());
+        // One that was about to start when a test ended, or that a worker starts for one that was killed, comes after.
+        let mut silent = 0;
+        wait_until("they end", || {
+            match Connection::connect(&self.home.coordinator_socket(), SOON) {
+                Ok(mut coordinator) => {
+                    let _ = coordinator.shutdown(false);
+                    silent = 0;
+                }
+                Err(_) => silent += 1,
             }
-            std::thread::sleep(Duration::from_millis(20));
-        }
+            silent > 5
+        });
     }
 }
 
@@ -277,6 +281,8 @@ pub fn kill(pid: u32) {
         // A zombie of another process counts as dead.
         let mut stat = String::new();
         let read = fs::File::open(format!("/proc/{pid}/stat")).and_then(|mut f| f.read_to_string(&mut stat));
-        read.is_err() || stat.contains(") Z")
+        // Its first thread may be one before the others, which hold its sockets, are gone.
+        let threads = fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
+        read.is_err() || stat.contains(") Z") && threads <= 1
     });
 }
