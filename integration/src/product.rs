@@ -23,11 +23,13 @@ const KEEP: Duration = Duration::from_secs(24 * 3600);
 /// # Errors
 /// They do not build.
 pub fn programs() -> Result<PathBuf> {
-    static FOUND: Mutex<Option<PathBuf>> = Mutex::new(None);
+    // A failure is remembered too: a hundred tests need not try a hundred times.
+    static FOUND: Mutex<Option<std::result::Result<PathBuf, String>>> = Mutex::new(None);
     let mut found = FOUND.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    if let Some(dir) = &*found {
-        return Ok(dir.clone());
-    }
+    found.get_or_insert_with(|| find().map_err(|e| format!("{e:#}"))).clone().map_err(anyhow::Error::msg)
+}
+
+fn find() -> Result<PathBuf> {
     let dir = match std::env::var_os(BIN_DIR) {
         Some(dir) => std::path::absolute(dir)?,
         None => build()?,
@@ -35,7 +37,6 @@ pub fn programs() -> Result<PathBuf> {
     for name in PROGRAMS {
         ensure!(dir.join(name).is_file(), "`{}` is missing", dir.join(name).display());
     }
-    *found = Some(dir.clone());
     Ok(dir)
 }
 

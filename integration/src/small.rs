@@ -98,3 +98,13 @@ pub fn make(checkout: &Checkout<'_>) -> Result {
         )?;
     Ok(())
 }
+
+/// Compiles a C program without vrift; returns its path.
+///
+/// # Errors
+/// It does not compile.
+pub fn c_program(checkout: &Checkout<'_>, name: &str, source: &str, flags: &str) -> Result<String> {
+    checkout.write(&format!("{name}.c"), source)?;
+    checkout.sh(&format!("cc {flags} -o {name} {name}.c")).ok()?;
+    Ok(checkout.path(name).to_string_lossy().into_owned())
+}

@@ -1,7 +1,15 @@
 //! The torture list; see TORTURE.md.
 
+mod breaks_commands;
+mod breaks_daemons;
+mod breaks_machine;
+mod breaks_processes;
+mod breaks_programs;
 mod ignores;
 mod notices_env;
 mod notices_files;
 mod notices_flags;
 mod notices_scripts;
+mod restore;
+mod restore_atomic;
+mod restore_shared;

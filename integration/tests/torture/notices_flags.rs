@@ -45,7 +45,15 @@ fn files(checkout: &Checkout<'_>) -> Vec<String> {
     let target = checkout.path("target");
     let all = walkdir::WalkDir::new(&target).sort_by_file_name().into_iter().flatten();
     let names = all.filter_map(|e| Some(e.path().strip_prefix(&target).ok()?.to_string_lossy().into_owned()));
-    names.filter(|name| !name.contains("incremental/")).collect()
+    names.filter(|name| !name.contains("incremental/")).map(|name| without_random_word(&name)).collect()
+}
+
+/// rustc's names for objects of incremental runs, `….unit.random.rcgu.dwo`, without the word that is random.
+fn without_random_word(name: &str) -> String {
+    match name.split_once(".rcgu.") {
+        Some((stem, rest)) => format!("{}.rcgu.{rest}", stem.rsplit_once('.').map_or(stem, |(stem, _)| stem)),
+        None => name.to_owned(),
+    }
 }
 
 /// Builds each variant in a new checkout, twice, and compares with plain Cargo.
