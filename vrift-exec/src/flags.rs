@@ -1,9 +1,14 @@
 //! Arguments that make a compiler's output the same in every checkout.
 
+use std::ffi::OsStr;
 use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use memchr::memmem;
 use vrift_core::action::Tool;
+use vrift_core::bytes::ByteText;
 use vrift_core::context::mode;
 use vrift_core::paths::Root;
 
@@ -15,8 +20,75 @@ pub const PORTABLE: &[u8] = b"/proc/self/cwd";
 /// Source files that are searched for `OUT_DIR`.
 const MOST_SOURCES: usize = 2_000;
 
-/// Arguments to add at the end.
-pub fn extra_arguments(command: &Command) -> Vec<Vec<u8>> {
+/// The arguments that the command runs with.
+pub fn arguments(command: &Command) -> Vec<ByteText> {
+    let mut argv = command.argv.clone();
+    if has_portable_paths(command) {
+        for arg in argv.iter_mut().skip(1) {
+            if let Some(portable) = portable(command, arg) {
+                *arg = ByteText(portable);
+            }
+        }
+    }
+    argv.extend(prefix_maps(command).into_iter().map(ByteText));
+    argv
+}
+
+/// Whether paths below the working folder are given to rustc as seen from there.
+///
+/// Incremental state records where output goes and where crates were found, and rustc compiles everything again when either
+/// moves: state that comes with a result from another checkout would be of no use.
+fn has_portable_paths(command: &Command) -> bool {
+    portable_cwd(command) && incremental_folder(command).is_some()
+}
+
+/// An argument with the working folder's path replaced by [`PORTABLE`]: a path, or a path behind `name=` or `kind=`.
+fn portable(command: &Command, arg: &[u8]) -> Option<Vec<u8>> {
+    let start = if arg.starts_with(b"/") { 0 } else { arg.iter().position(|c| *c == b'=')? + 1 };
+    let rest = arg[start..].strip_prefix(command.cwd.as_bytes())?;
+    rest.starts_with(b"/").then(|| [&arg[..start], PORTABLE, rest].concat())
+}
+
+/// Puts the working folder's path in place of [`PORTABLE`] in text about the output of a command; `None` where there is
+/// nothing to do.
+pub fn restore_paths(command: &Command, text: &[u8]) -> Option<Vec<u8>> {
+    if !has_portable_paths(command) {
+        return None;
+    }
+    let mut out = Vec::with_capacity(text.len());
+    let mut done = 0;
+    for at in memmem::find_iter(text, PORTABLE).filter(|at| text.get(at + PORTABLE.len()) == Some(&b'/')) {
+        out.extend_from_slice(&text[done..at]);
+        out.extend_from_slice(command.cwd.as_bytes());
+        done = at + PORTABLE.len();
+    }
+    (done > 0).then(|| {
+        out.extend_from_slice(&text[done..]);
+        out
+    })
+}
+
+/// Does the same to the dep-info file that the command wrote.
+///
+/// # Errors
+/// Where it cannot be read or replaced.
+pub fn restore_dep_info(command: &Command) -> io::Result<()> {
+    if !has_portable_paths(command) {
+        return Ok(());
+    }
+    let (Some(dir), Some(name)) = (command.flag("--out-dir"), command.flag("--crate-name")) else { return Ok(()) };
+    let suffix = command.codegen_option("extra-filename").unwrap_or_default();
+    let file = [name, suffix, b".d"].concat();
+    let path = command.cwd.as_path().join(OsStr::from_bytes(dir)).join(OsStr::from_bytes(&file));
+    match fs::read(&path) {
+        Ok(text) => restore_paths(command, &text).map_or(Ok(()), |text| fs::write(&path, text)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(e) => Err(e),
+    }
+}
+
+/// Options that replace the checkout's path in what a compiler writes.
+fn prefix_maps(command: &Command) -> Vec<Vec<u8>> {
     if command.context_mode(mode::NO_PREFIX_MAP) || !command.is_rustc() {
         return Vec::new();
     }
@@ -52,9 +124,8 @@ fn includes_generated_code(command: &Command) -> bool {
         return false;
     }
     let Some(package) = command.var("CARGO_MANIFEST_DIR") else { return true };
-    use std::os::unix::ffi::OsStrExt;
     let mut budget = MOST_SOURCES;
-    let root = Path::new(std::ffi::OsStr::from_bytes(package));
+    let root = Path::new(OsStr::from_bytes(package));
     ["src", "crates", "tests", "examples", "benches"].iter().any(|dir| names_out_dir(&root.join(dir), &mut budget))
 }
 
@@ -69,6 +140,6 @@ fn names_out_dir(dir: &Path, budget: &mut usize) -> bool {
             return false;
         }
         *budget = budget.saturating_sub(1);
-        *budget == 0 || fs::read(&path).is_ok_and(|text| memchr::memmem::find(&text, b"OUT_DIR").is_some())
+        *budget == 0 || fs::read(&path).is_ok_and(|text| memmem::find(&text, b"OUT_DIR").is_some())
     })
 }

@@ -70,14 +70,18 @@ fn hit(command: &Command, client: &mut Client, plan: &HitPlan) -> ExitCode {
 }
 
 fn miss(command: &Command, client: &mut Client, plan: MissPlan) -> ExitCode {
-    let finished = match tracer::run(command, &flags::extra_arguments(command)) {
+    let finished = match tracer::run(command, &flags::arguments(command)) {
         Ok(finished) => finished,
         Err(error) => {
             abandon(client, command, &plan, format!("could not be traced: {error}"));
             return plain::exec(command);
         }
     };
-    match record::record(command, plan.clone(), &finished) {
+    let recorded = match flags::restore_dep_info(command) {
+        Ok(()) => record::record(command, plan.clone(), &finished),
+        Err(error) => Err(format!("its dep-info could not be rewritten: {error}")),
+    };
+    match recorded {
         Ok(params) => {
             client.record(&params);
         }

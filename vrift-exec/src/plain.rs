@@ -3,26 +3,27 @@
 use std::os::unix::process::CommandExt;
 use std::process::ExitCode;
 
+use vrift_core::bytes::ByteText;
+
 use crate::command::Command;
 
 /// Becomes the program. Returns only if it cannot be executed, with the status that a shell gives then: 127 where it is
 /// missing, 126 otherwise.
 pub fn exec(command: &Command) -> ExitCode {
-    let error = prepare(command, &[]).exec();
+    let error = prepare(command, &command.argv).exec();
     eprintln!("vrift-exec: cannot execute `{}`: {error}", command.program);
     ExitCode::from(if error.kind() == std::io::ErrorKind::NotFound { 127 } else { 126 })
 }
 
-/// The command with further arguments at its end, its own environment and nothing of vrift's.
-pub(crate) fn prepare(command: &Command, extra: &[Vec<u8>]) -> std::process::Command {
+/// The command with these arguments, its own environment and nothing of vrift's.
+pub(crate) fn prepare(command: &Command, argv: &[ByteText]) -> std::process::Command {
     use std::ffi::OsStr;
     use std::os::unix::ffi::OsStrExt;
     let mut child = std::process::Command::new(command.program.as_path());
-    if let Some(name) = command.argv.first() {
+    if let Some(name) = argv.first() {
         child.arg0(OsStr::from_bytes(name));
     }
-    child.args(command.argv.iter().skip(1).map(|arg| OsStr::from_bytes(arg)));
-    child.args(extra.iter().map(|arg| OsStr::from_bytes(arg)));
+    child.args(argv.iter().skip(1).map(|arg| OsStr::from_bytes(arg)));
     child.env_clear();
     for entry in &command.env {
         if let Some(at) = entry.iter().position(|c| *c == b'=') {

@@ -172,7 +172,14 @@ impl Builder<'_> {
             if index > 0 {
                 self.push(&[SEPARATOR])?;
             }
-            self.push(field)?;
+            if index == Field::Mode as usize {
+                // Meant for this very program.
+                for letter in field.iter().filter(|letter| **letter != mode::PORTABLE_CWD) {
+                    self.push(&[*letter])?;
+                }
+            } else {
+                self.push(field)?;
+            }
         }
         self.push(b"\0")?;
         Some(self.room[start..].as_ptr().cast())

@@ -40,9 +40,12 @@ pub unsafe fn bytes<'a>(text: *const c_char) -> &'a [u8] {
 pub unsafe fn absolute<R>(at: At, then: impl FnOnce(Option<&[&[u8]]>) -> R) -> R {
     // SAFETY: the caller vouches for the string.
     let path = unsafe { bytes(at.path) };
-    if path.starts_with(b"/") {
-        return then(Some(&[path]));
-    }
+    // What `getcwd` answers under a portable folder leads there for this process alone.
+    let (at, path) = match path.strip_prefix(b"/proc/self/cwd") {
+        Some(rest @ ([] | [b'/', ..])) => (At::cwd(at.path), rest.strip_prefix(b"/").unwrap_or(rest)),
+        _ if path.starts_with(b"/") => return then(Some(&[path])),
+        _ => (at, path),
+    };
     let mut room = [0; ROOM];
     let base = if at.dir == libc::AT_FDCWD { sys::getcwd(&mut room) } else { of_descriptor(at.dir, &mut room) };
     match base {

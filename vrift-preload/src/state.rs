@@ -4,7 +4,7 @@
 //! environment that it would have without vrift; [`crate::exec`] adds them again for each program that it executes.
 
 use core::cell::UnsafeCell;
-use core::ffi::c_char;
+use core::ffi::{CStr, c_char};
 use core::mem::MaybeUninit;
 use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
@@ -89,9 +89,17 @@ pub fn context() -> Option<&'static Context<'static>> {
     get()?.context.as_ref()
 }
 
-/// Whether `getcwd` answers `/proc/self/cwd`.
+/// The folder that stands for the current one wherever that is.
+pub const PORTABLE: &CStr = c"/proc/self/cwd";
+
+/// Whether paths below [`PORTABLE`] were given to this program on purpose.
+pub fn has_portable_paths() -> bool {
+    context().is_some_and(|context| context.has(mode::PORTABLE_CWD))
+}
+
+/// Whether `getcwd` answers [`PORTABLE`].
 pub fn portable_cwd() -> bool {
-    PORTABLE_CWD.load(Ordering::Relaxed) && context().is_some_and(|context| context.has(mode::PORTABLE_CWD))
+    PORTABLE_CWD.load(Ordering::Relaxed) && has_portable_paths()
 }
 
 /// A library was loaded from `file`. One from outside the toolchain may ask for the current folder for reasons of its own.

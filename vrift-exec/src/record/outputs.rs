@@ -116,7 +116,6 @@ impl Collector<'_> {
 
     fn file(&mut self, path: &AbsPath, mode: u32) -> Result<(), Reason> {
         let (content, stamp) = read_still(path)?;
-        let digest = Digest::of(&content);
         let optional = self.is_optional(path);
         let mut place = place_of(self.command, path, optional);
         let mut blob_content = None;
@@ -139,6 +138,8 @@ impl Collector<'_> {
             (None, Place::Link) => self.cas.ingest_file(path.as_path(), Ingest::Link, &content, &stamp).map_err(store)?,
             (None, _) => self.cas.ingest_file(path.as_path(), Ingest::Copy, &content, &stamp).map_err(store)?,
         };
+        // A rendered file's content is not its blob's.
+        let digest = if place == Place::Render { Digest::of(&content) } else { blob.digest };
         self.left.stamps.push(OutputStamp { path: path.clone(), stamp, digest });
         self.push(path, OutputState::File { blob: blob.digest, size: blob.size, mode, place })
     }

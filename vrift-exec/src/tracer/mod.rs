@@ -18,6 +18,7 @@ use std::time::Instant;
 
 use vrift_core::action::Stream;
 use vrift_core::arena::{ArenaFile, DEFAULT_CAPACITY, Trace, TraceError, read_trace};
+use vrift_core::bytes::ByteText;
 use vrift_core::context::{Field, mode};
 use vrift_core::env;
 
@@ -42,14 +43,14 @@ pub struct Finished {
     pub survivors: bool,
 }
 
-/// Runs the command with `extra` arguments under the tracer.
+/// Runs the command with the arguments `argv` under the tracer.
 ///
 /// # Errors
 /// Where the arena cannot be made or the program not be started; then nothing has run.
-pub fn run(command: &Command, extra: &[Vec<u8>]) -> io::Result<Finished> {
+pub fn run(command: &Command, argv: &[ByteText]) -> io::Result<Finished> {
     let arena = ArenaFile::create(DEFAULT_CAPACITY)?;
     become_subreaper()?;
-    let mut child_command = plain::prepare(command, extra);
+    let mut child_command = plain::prepare(command, argv);
     let variables = child_variables(command, &arena);
     for (name, value) in &variables {
         child_command.env(name, OsStr::from_bytes(value));
@@ -62,7 +63,7 @@ pub fn run(command: &Command, extra: &[Vec<u8>]) -> io::Result<Finished> {
     // The slave ends of terminals live on in the command otherwise, and the master would never see their end.
     drop(child_command);
     signals::forward_to(child.id());
-    let stdio = pump::pump(streams.sources(&mut child));
+    let stdio = pump::pump(streams.sources(&mut child), |text| flags::restore_paths(command, text));
     let status = child.wait()?;
     let survivors = has_children();
     let wall_us = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);

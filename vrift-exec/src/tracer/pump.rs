@@ -23,7 +23,9 @@ pub struct Source {
 pub type Kept = Option<Vec<(Stream, Vec<u8>)>>;
 
 /// Passes on until every source has ended, as whoever reads this process's output would wait for the program's.
-pub fn pump(mut sources: Vec<Source>) -> Kept {
+///
+/// `rewrite` may give other text to pass on and keep instead.
+pub fn pump(mut sources: Vec<Source>, rewrite: impl Fn(&[u8]) -> Option<Vec<u8>>) -> Kept {
     let mut kept = Some(Vec::new());
     let mut total = 0;
     let mut buffer = vec![0; CHUNK];
@@ -36,9 +38,11 @@ pub fn pump(mut sources: Vec<Source>) -> Kept {
             match source.from.read(&mut buffer) {
                 Ok(0) => false,
                 Ok(len) => {
-                    pass_on(source.stream, &buffer[..len]);
-                    total += len;
-                    keep(&mut kept, total, source.stream, &buffer[..len]);
+                    let rewritten = rewrite(&buffer[..len]);
+                    let text = rewritten.as_deref().unwrap_or(&buffer[..len]);
+                    pass_on(source.stream, text);
+                    total += text.len();
+                    keep(&mut kept, total, source.stream, text);
                     true
                 }
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => true,

@@ -7,7 +7,7 @@ use vrift_core::event::EventKind;
 
 use crate::next::hooks;
 use crate::path::{self, At};
-use crate::state;
+use crate::state::{self, PORTABLE};
 use crate::trace::Trace;
 
 /// What choosing the user's locale reads inside libc; see setlocale(3), locale(7).
@@ -74,7 +74,6 @@ hooks! {
     fn localtime_r(time: *const time_t, parts: *mut c_void) -> *mut c_void { |next, trace| { time_zone(trace); next(time, parts) } }
     fn mktime(parts: *mut c_void) -> time_t { |next, trace| { time_zone(trace); next(parts) } }
     fn getcwd(buffer: *mut c_char, size: size_t) -> *mut c_char { |next, _trace| {
-        const PORTABLE: &core::ffi::CStr = c"/proc/self/cwd";
         // A caller without a buffer wants one from `malloc`: not one that cares for portable debug information.
         if buffer.is_null() || size < PORTABLE.count_bytes() + 1 || !state::portable_cwd() {
             return next(buffer, size);

@@ -7,6 +7,7 @@ use vrift_core::event::EventKind;
 
 use crate::next::{errno, hooks};
 use crate::path::{self, At};
+use crate::state::{self, PORTABLE};
 use crate::trace::Trace;
 
 /// Reports a look at `at` that gave `result`.
@@ -69,15 +70,36 @@ hooks! {
     fn readlinkat(dir: c_int, path: *const c_char, buf: *mut c_char, len: size_t) -> isize { |next, trace| linked(trace, At { dir, path }, next(dir, path, buf, len)) }
     fn __readlinkat_chk(dir: c_int, path: *const c_char, buf: *mut c_char, len: size_t, room: size_t) -> isize { |next, trace| linked(trace, At { dir, path }, next(dir, path, buf, len, room)) }
 
-    fn realpath(path: *const c_char, resolved: *mut c_char) -> *mut c_char { |next, trace| resolved_path(trace, path, next(path, resolved)) }
-    fn __realpath_chk(path: *const c_char, resolved: *mut c_char, room: size_t) -> *mut c_char { |next, trace| resolved_path(trace, path, next(path, resolved, room)) }
-    fn canonicalize_file_name(path: *const c_char) -> *mut c_char { |next, trace| resolved_path(trace, path, next(path)) }
+    fn realpath(path: *const c_char, resolved: *mut c_char) -> *mut c_char { |next, trace| match portable(path, resolved) { Some(kept) => resolved_path(trace, path, kept), None => resolved_path(trace, path, next(path, resolved)) } }
+    fn __realpath_chk(path: *const c_char, resolved: *mut c_char, room: size_t) -> *mut c_char { |next, trace| match portable(path, resolved) { Some(kept) => resolved_path(trace, path, kept), None => resolved_path(trace, path, next(path, resolved, room)) } }
+    fn canonicalize_file_name(path: *const c_char) -> *mut c_char { |next, trace| match portable(path, core::ptr::null_mut()) { Some(kept) => resolved_path(trace, path, kept), None => resolved_path(trace, path, next(path)) } }
 }
 
 unsafe fn linked(trace: &Trace, at: At, result: isize) -> isize {
     // SAFETY: the program's own path.
     unsafe { trace.path(EventKind::Readlink, 0, if result < 0 { errno() } else { 0 }, at) };
     result
+}
+
+/// rustc was given paths that start with the portable folder; resolved, they would name the checkout again. A path that
+/// exists stays as it is. A null `resolved` asks for a copy from `malloc`; see realpath(3).
+unsafe fn portable(path: *const c_char, resolved: *mut c_char) -> Option<*mut c_char> {
+    // SAFETY: the program's own string.
+    let bytes = unsafe { path::bytes(path) };
+    if !state::has_portable_paths() || !bytes.starts_with(PORTABLE.to_bytes()) || bytes.len() >= path::ROOM {
+        return None;
+    }
+    // SAFETY: as above; the caller's buffer has room for any path (PATH_MAX, of which `ROOM` is the number).
+    unsafe {
+        if crate::sys::access(libc::AT_FDCWD, path, libc::F_OK) != 0 {
+            return None;
+        }
+        if resolved.is_null() {
+            return Some(libc::strdup(path));
+        }
+        resolved.copy_from_nonoverlapping(path, bytes.len() + 1);
+        Some(resolved)
+    }
 }
 
 /// Resolving a path looks at each of its folders for links, at what the links lead to, and at the folders of the result.
