@@ -1,1 +1,21 @@
-//! Timings, tables and result files.
+//! Timings, tables and result files. Every number in the documentation comes from one command here:
+//!
+//! | command | question |
+//! |---|---|
+//! | `bench-second-checkout` | what does a second checkout cost, in time and disk? |
+//! | `bench-first-build` | what does the first build cost, with an empty store, over plain Cargo? |
+//! | `bench-edit-loop` | what does vrift cost where there is nothing to restore? |
+//! | `bench-hit-cost` | what does one restored action cost? |
+//! | `bench-exec-startup` | what does it cost to start the runner of an action? |
+//! | `bench-disk` | what do ten checkouts cost on disk? |
+//!
+//! Run as `cargo run --release -p integration --bin bench-…`. With `--save`, results are kept in `benches/results`, stamped
+//! with date, machine, versions and commit.
+
+mod measure;
+mod options;
+mod report;
+
+pub use measure::{Cost, Series, measure, median, settle};
+pub use options::Options;
+pub use report::{Report, bytes, millis, ratio, seconds};

@@ -147,20 +147,33 @@ fn a_home_that_is_a_file() -> Result {
 }
 
 #[test]
-fn no_shared_memory_folder() -> Result {
-    for mounts in [
-        "mount -t tmpfs -o ro none /dev/shm",
-        "mount -t tmpfs -o size=64m none /dev/shm",
-        "mount -t tmpfs -o size=4k none /dev/shm",
-        "umount -l /dev/shm; mount --bind /dev/null /dev/shm 2>/dev/null || rmdir /dev/shm 2>/dev/null || true",
-    ] {
+fn odd_shared_memory_folders() -> Result {
+    for options in ["ro", "size=64m", "size=4k", "mode=000,size=4k"] {
         let env = TestEnv::new()?;
         if !can_mount(&env) {
             return Ok(());
         }
-        survives(&env, |cmd| in_namespace(cmd, mounts)).with_context(|| mounts.to_owned())?;
+        let mount = format!("mount -t tmpfs -o {options} none /dev/shm");
+        survives(&env, |cmd| in_namespace(cmd, &mount)).with_context(|| mount.clone())?;
     }
     Ok(())
+}
+
+#[test]
+fn no_shared_memory_folder() -> Result {
+    let env = TestEnv::new()?;
+    if !can_mount(&env) {
+        return Ok(());
+    }
+    // Another /dev with little in it. (The real one is shared by all namespaces: nothing may be removed there.)
+    let dev = env.path().join("dev");
+    std::fs::create_dir(&dev)?;
+    let dev = dev.display();
+    let mounts = format!(
+        "mount -t tmpfs none '{dev}'\nfor n in null zero full random urandom tty; do touch '{dev}'/$n; mount --bind /dev/$n \
+         '{dev}'/$n; done\nmount --rbind '{dev}' /dev\ntest ! -e /dev/shm"
+    );
+    survives(&env, |cmd| in_namespace(cmd, &mounts))
 }
 
 #[test]

@@ -1,0 +1,80 @@
+//! What one restored action costs: from the exec of what stands in for the compiler to its end, over all actions of a project
+//! with C code and many build scripts; and what of that the look-up takes inside the project's daemon.
+#![forbid(unsafe_code)]
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use integration::Result;
+use integration::bench::{Options, Report, median, millis};
+use integration::command::Cmd;
+use integration::env::TestEnv;
+
+fn main() -> Result {
+    let options = Options::from_args()?;
+    let project = options.project("bat")?;
+    let runs = options.runs.unwrap_or(3).max(1);
+    let env = TestEnv::new()?;
+    eprintln!("first build of {} …", project.name);
+    env.checkout_of(&project.sources, "first")?.vrift("build").ok()?;
+    let (mut alone, mut together, mut lookups) = (Vec::new(), Vec::new(), Vec::new());
+    for run in 0..runs {
+        let checkout = env.checkout_of(&project.sources, &format!("other/{run}"))?;
+        // One at a time: what an action costs. Then all at once, as in any build: with waiting for a processor.
+        alone.extend(lives(&checkout.vrift("build -j1"))?);
+        std::fs::remove_dir_all(checkout.path("target"))?;
+        together.extend(lives(&checkout.vrift("build"))?);
+        let stats: serde_json::Value = serde_json::from_str(&checkout.cmd("vrift").args(["stats", "--json"]).ok()?.stdout)?;
+        let number = |name: &str| stats.pointer(&format!("/project/{name}")).and_then(serde_json::Value::as_u64).unwrap_or(0);
+        ensure!(number("lookups") > 0, "no look-ups: {stats}");
+        lookups.push(Duration::from_nanos(number("lookup_us") * 1000 / number("lookups")));
+    }
+    let slow = |times: &[Duration]| {
+        let mut sorted = times.to_vec();
+        sorted.sort();
+        sorted.get(sorted.len() * 95 / 100).copied().unwrap_or_default()
+    };
+    let mut report = Report::new("bench-hit-cost", format!("One restored action of {}", project.name));
+    report
+        .row(
+            "exec to exit, `-j1`, median",
+            millis(median(alone.iter().copied())),
+            format!("{} actions; at most 2 ms is the aim", alone.len()),
+        )
+        .row("exec to exit, `-j1`, 95 of 100", millis(slow(&alone)), "")
+        .row("exec to exit, all at once, median", millis(median(together.iter().copied())), "with waiting for a processor")
+        .row(
+            "look-up inside the daemon, mean",
+            format!("{:.3} ms", median(lookups.iter().copied()).as_secs_f64() * 1e3),
+            "at most 0.3 ms is the aim",
+        );
+    let ms = |times: &[Duration]| times.iter().map(|time| time.as_secs_f64() * 1e3).collect::<Vec<_>>();
+    report.data("alone_ms", ms(&alone)).data("together_ms", ms(&together)).data("lookup_mean_ms", ms(&lookups));
+    report.finish(options.save)
+}
+
+/// How long each runner of an action lived, by the clock of `strace` (which stops it a few times itself).
+fn lives(cmd: &Cmd) -> Result<Vec<Duration>> {
+    let log = tempfile::NamedTempFile::new_in(cmd.scratch())?;
+    let path = log.path().to_str().context("a temporary path is text")?.to_owned();
+    let options = ["-f", "-q", "-ttt", "--seccomp-bpf", "-s", "300", "-e", "trace=execve", "-e", "signal=none", "-o", &path];
+    cmd.clone().under("strace", options).ok()?;
+    let text = String::from_utf8_lossy(&std::fs::read(log.path())?).into_owned();
+    let mut began: HashMap<&str, f64> = HashMap::new();
+    let mut lives = Vec::new();
+    for line in text.lines() {
+        let mut words = line.splitn(3, ' ').filter(|word| !word.is_empty());
+        let (Some(pid), Some(time), Some(rest)) = (words.next(), words.next(), words.next()) else { continue };
+        let Ok(time) = time.parse::<f64>() else { continue };
+        if rest.starts_with("execve(") && rest.split('"').nth(1).is_some_and(|path| path.ends_with("/vrift-exec")) {
+            began.insert(pid, time);
+        } else if rest.starts_with("+++ exited")
+            && let Some(start) = began.remove(pid)
+        {
+            lives.push(Duration::from_secs_f64((time - start).max(0.0)));
+        }
+    }
+    ensure!(!lives.is_empty(), "no action was seen");
+    Ok(lives)
+}
