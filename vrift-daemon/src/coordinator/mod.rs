@@ -19,7 +19,7 @@ mod writer;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{ExitCode, Stdio};
 use std::sync::Arc;
 use std::thread;
@@ -113,7 +113,8 @@ fn serve(args: &CoordinatorArgs) -> Result<(), StartError> {
     let activity = Arc::new(Activity::default());
     let leases = Arc::new(Leases::default());
     let writer = Arc::new(Writer::start(home.clone(), Arc::clone(&leases)));
-    let projects = Arc::new(Projects::new(home.clone(), worker_program(args)));
+    let own = std::env::current_exe().map_err(at("/proc/self/exe"))?;
+    let projects = Arc::new(Projects::new(home.clone(), worker_program(args, &own), own));
     let janitor = Janitor::new(home.clone(), Arc::clone(&writer));
     let coordinator = Coordinator::new(
         home.clone(),
@@ -122,7 +123,6 @@ fn serve(args: &CoordinatorArgs) -> Result<(), StartError> {
         Arc::clone(&writer),
         Arc::clone(&projects),
         Arc::clone(&stop),
-        Arc::clone(&activity),
     );
     Server::start(listener, Arc::new(coordinator), Arc::clone(&activity)).map_err(at(&socket))?;
     crate::log::start(&home.log(), "vriftd");
@@ -170,12 +170,11 @@ fn watch(stop: &Stop, activity: &Activity, projects: &Projects, janitor: &Janito
 }
 
 /// The worker's program: as told, else beside this one, else this one under another name.
-fn worker_program(args: &CoordinatorArgs) -> PathBuf {
-    let own = std::env::current_exe().unwrap_or_default();
+fn worker_program(args: &CoordinatorArgs, own: &Path) -> PathBuf {
     let beside = own.with_file_name("vdir_d");
     match &args.worker {
         Some(worker) => worker.clone(),
         None if beside.is_file() => beside,
-        None => own,
+        None => own.to_owned(),
     }
 }

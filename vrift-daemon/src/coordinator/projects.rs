@@ -41,7 +41,11 @@ const MAX_WORKERS: usize = 256;
 /// The live workers.
 pub struct Projects {
     home: Home,
+    /// The worker's program.
     program: PathBuf,
+    /// This program. Asked for at the start: once the file is replaced, the kernel's answer names no file.
+    own: PathBuf,
+    build: String,
     live: Mutex<HashMap<ProjectId, Instance>>,
     /// Held while a worker is looked for and started, so that a project gets one.
     starting: Mutex<()>,
@@ -50,9 +54,10 @@ pub struct Projects {
 }
 
 impl Projects {
-    /// No workers yet; `program` is what to start.
-    pub fn new(home: Home, program: PathBuf) -> Self {
-        Self { home, program, live: Mutex::default(), starting: Mutex::default(), leaving: AtomicBool::new(false) }
+    /// No workers yet; `program` is what to start, and starts `own` when no coordinator is there.
+    pub fn new(home: Home, program: PathBuf, own: PathBuf) -> Self {
+        let build = build::of_program(&own);
+        Self { home, program, own, build, live: Mutex::default(), starting: Mutex::default(), leaving: AtomicBool::new(false) }
     }
 
     /// Finds the workers that an earlier coordinator left.
@@ -179,7 +184,7 @@ impl Projects {
             return Some(pid);
         }
         let mut worker = Connection::connect(socket, HELLO_TIME).ok()?;
-        let Ok(hello) = worker.hello(&build::own()) else {
+        let Ok(hello) = worker.hello(&self.build) else {
             tracing::warn!("the worker at {} does not answer; it gets a successor", socket.display());
             return None;
         };
@@ -218,9 +223,7 @@ impl Projects {
         if let Some(branch) = &params.branch {
             command.arg("--branch").arg(branch);
         }
-        if let Ok(own) = std::env::current_exe() {
-            command.arg("--coordinator").arg(own);
-        }
+        command.arg("--coordinator").arg(&self.own);
         process::as_program(&mut command, "vdir_d");
         command.stdin(Stdio::from(OwnedFd::from(listener))).spawn()
     }

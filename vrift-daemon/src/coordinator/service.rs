@@ -2,7 +2,7 @@
 
 use std::process;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use vrift_core::PROTOCOL_VERSION;
@@ -17,11 +17,15 @@ use super::leases::Leases;
 use super::projects::Projects;
 use super::writer::Writer;
 use crate::build;
-use crate::server::{Activity, Call, Service};
+use crate::server::{Call, Service};
 use crate::stop::Stop;
 
 /// The longest that anybody waits for another's result.
 const MAX_LEASE_WAIT: Duration = Duration::from_secs(60);
+
+/// What only workers call.
+const OF_WORKERS: [&str; 5] =
+    [method::LEASE_ACQUIRE, method::LEASE_RELEASE, method::ACTION_INSERT, method::ACTION_TOUCH, method::FILES_INSERT];
 
 /// The coordinator's state.
 pub struct Coordinator {
@@ -32,13 +36,16 @@ pub struct Coordinator {
     writer: Arc<Writer>,
     projects: Arc<Projects>,
     stop: Arc<Stop>,
-    activity: Arc<Activity>,
     sessions: AtomicU64,
+    /// Connections of others than workers.
+    guests: AtomicUsize,
 }
 
 /// One connection.
 pub struct Session {
     number: u64,
+    /// It is a worker's, which stays open whether or not anything happens.
+    worker: bool,
 }
 
 impl Coordinator {
@@ -50,10 +57,9 @@ impl Coordinator {
         writer: Arc<Writer>,
         projects: Arc<Projects>,
         stop: Arc<Stop>,
-        activity: Arc<Activity>,
     ) -> Self {
-        let sessions = AtomicU64::new(0);
-        Self { home, build: build::own(), started, leases, writer, projects, stop, activity, sessions }
+        let (sessions, guests) = (AtomicU64::new(0), AtomicUsize::new(0));
+        Self { home, build: build::own(), started, leases, writer, projects, stop, sessions, guests }
     }
 
     fn status(&self) -> CoordinatorStatus {
@@ -75,7 +81,7 @@ impl Coordinator {
 
     /// Ends only when nothing is computed, where the caller wants that; the caller's own connection does not count.
     fn shutdown(&self, params: ShutdownParams) -> ShutdownResult {
-        let busy = self.leases.len() > 0 || self.activity.connections() > 1 && params.only_if_idle;
+        let busy = self.leases.len() > 0 || self.guests.load(Ordering::SeqCst) > 1;
         if params.only_if_idle && busy {
             return ShutdownResult { stopping: false };
         }
@@ -89,12 +95,16 @@ impl Service for Coordinator {
     type Session = Session;
 
     fn open(&self) -> Session {
-        Session { number: self.sessions.fetch_add(1, Ordering::Relaxed) }
+        self.guests.fetch_add(1, Ordering::SeqCst);
+        Session { number: self.sessions.fetch_add(1, Ordering::Relaxed), worker: false }
     }
 
     fn call(&self, session: &mut Session, call: &Call<'_>) -> Result<Vec<u8>, RpcError> {
         // What has no result says so with something that is not JSON's `null`, which reads as no result at all.
         let done = true;
+        if OF_WORKERS.contains(&call.method) && !std::mem::replace(&mut session.worker, true) {
+            self.guests.fetch_sub(1, Ordering::SeqCst);
+        }
         match call.method {
             method::HELLO => {
                 let _: HelloParams = call.params()?;
@@ -137,6 +147,9 @@ impl Service for Coordinator {
 
     fn closed(&self, session: Session) {
         self.leases.release_all(session.number);
+        if !session.worker {
+            self.guests.fetch_sub(1, Ordering::SeqCst);
+        }
     }
 }
 

@@ -11,10 +11,12 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use vrift_core::home::Home;
 use vrift_core::identity::ProjectId;
 use vrift_core::paths::{AbsPath, ProjectPath};
 use vrift_core::wire::{FilesParams, InsertParams, KnownFile, TouchParams, code, method};
 use vrift_store::manifest::{DeltaEntry, DeltaFile, DeltaWriter, Tier};
+use vrift_store::state_dir;
 
 use super::digests::Digests;
 use super::ledger::Ledger;
@@ -63,6 +65,8 @@ pub struct Courier {
 
 /// What the thread works with.
 pub struct Parts {
+    /// The user's state folder.
+    pub home: Home,
     /// The project.
     pub id: ProjectId,
     /// Its root.
@@ -207,8 +211,24 @@ impl Thread {
         }
     }
 
+    /// `git clean` takes the project's state folder along: then it is made again, for what comes from now on.
+    fn look_after_folder(&mut self) {
+        let Some(folder) = &self.parts.folder else { return };
+        if DeltaWriter::file(folder).exists() {
+            return;
+        }
+        self.delta = None;
+        match state_dir::prepare(&self.parts.home, self.parts.id, &self.parts.root) {
+            Ok(_) => self.open_delta(),
+            Err(e) => tracing::warn!("{e}"),
+        }
+    }
+
     fn pass_on(&mut self) {
         let unsaved = self.parts.digests.take_unsaved();
+        if !unsaved.project.is_empty() {
+            self.look_after_folder();
+        }
         self.save_project(unsaved.project);
         self.files.extend(unsaved.shared);
         self.send_kept();

@@ -129,7 +129,7 @@ fn serve(args: WorkerArgs) -> Result<(), StartError> {
     let root = AbsPath::try_from(root.as_path())?;
     let id = ProjectId::new(&root, branch.as_deref());
     let listener = listen(&socket, listening).map_err(at(&socket))?;
-    let own_socket = inode(&socket);
+    let (own_socket, own_root) = (inode(&socket), inode(root.as_path()));
     process::silence();
     let stop = Arc::new(Stop::default());
     stop.on_signals();
@@ -148,6 +148,7 @@ fn serve(args: WorkerArgs) -> Result<(), StartError> {
     let ledger = Arc::new(Ledger::open(folder.clone()));
     let upstream = Upstream::new(home.clone(), coordinator);
     let parts = Parts {
+        home: home.clone(),
         id,
         root: root.clone(),
         folder,
@@ -179,7 +180,7 @@ fn serve(args: WorkerArgs) -> Result<(), StartError> {
     base.warm_up();
     crate::log::start(&home.log(), &format!("vdir_d-{}", &id.to_hex()[..16]));
     tracing::info!("serving {} for {root}", socket.display());
-    watch(&stop, &activity, &root, &socket, own_socket);
+    watch(&stop, &activity, &[(socket.as_path(), own_socket), (root.as_path(), own_root)]);
     // Whoever connects from here on must find no socket rather than a silent one.
     if inode(&socket) == own_socket {
         let _ = std::fs::remove_file(&socket);
@@ -205,15 +206,15 @@ fn listen(socket: &Path, listening: bool) -> io::Result<UnixListener> {
     wire::bind(socket)
 }
 
-/// Returns when it is time to end.
-fn watch(stop: &Stop, activity: &Activity, root: &AbsPath, socket: &Path, own_socket: Option<(u64, u64)>) {
+/// Returns when it is time to end; `own` are things without which there is nothing to serve, and what they were at first.
+fn watch(stop: &Stop, activity: &Activity, own: &[(&Path, Option<(u64, u64)>)]) {
     let mut busy = (Instant::now(), 0);
     while !stop.wait(TICK) {
         let accepted = activity.accepted();
         if activity.connections() > 0 || accepted != busy.1 {
             busy = (Instant::now(), accepted);
         }
-        if busy.0.elapsed() >= IDLE || inode(socket) != own_socket || !root.as_path().is_dir() {
+        if busy.0.elapsed() >= IDLE || own.iter().any(|(path, was)| inode(path) != *was) {
             return;
         }
     }

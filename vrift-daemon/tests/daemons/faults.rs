@@ -206,3 +206,20 @@ fn asked_to_end_they_leave_nothing_behind() {
     let mut client = checkout.client();
     wait_until("totals go on", || client.status().lifetime.misses == 1);
 }
+
+#[test]
+fn a_state_folder_that_is_cleaned_away_comes_back() {
+    let bench = Bench::new();
+    let checkout = bench.checkout("a");
+    let mut client = checkout.client();
+    next_tick();
+    client.build();
+    let delta = checkout.root.join(".vrift/manifest.db");
+    wait_until("the delta is there", || delta.exists());
+    fs::remove_dir_all(checkout.root.join(".vrift")).expect("removes");
+    client.hit();
+    checkout.write("src/in.c", "int y;\n");
+    next_tick();
+    client.build();
+    wait_until("it is back", || delta.exists() && checkout.root.join(".vrift/.gitignore").exists());
+}
