@@ -150,10 +150,9 @@ fn variables() -> Vec<ByteText> {
     process_env::vars_os().filter(|(name, _)| name != env::CONTEXT).map(join).collect()
 }
 
-/// File creation mask. Linux tells it in `/proc` alone without setting it.
+/// File creation mask. Linux tells it to whoever sets it; this process has one thread and makes no file in between.
 pub fn umask() -> u32 {
-    let status = std::fs::read("/proc/self/status").unwrap_or_default();
-    let text = String::from_utf8_lossy(&status);
-    let digits = text.lines().find_map(|line| line.strip_prefix("Umask:"));
-    digits.and_then(|d| u32::from_str_radix(d.trim(), 8).ok()).unwrap_or(0o022)
+    let mask = rustix::process::umask(rustix::fs::Mode::empty());
+    rustix::process::umask(mask);
+    mask.bits()
 }

@@ -26,8 +26,6 @@ mod restore;
 #[allow(unsafe_code)]
 mod tracer;
 
-use std::process::ExitCode;
-
 use vrift_core::wire::{AbandonParams, HitPlan, LookupResult, MissPlan};
 use vrift_store::Cas;
 
@@ -36,12 +34,12 @@ use crate::command::Command;
 
 /// Runs the command that the program's arguments and environment describe: `vrift-exec <kind> <program> <name> <arguments>`.
 /// Returns the exit status; a command that died of a signal makes this process die of the same.
-pub fn run() -> ExitCode {
+pub fn run() -> u8 {
     let command = match Command::from_process() {
         Ok(command) => command,
         Err(error) => {
             eprintln!("vrift-exec: {error}");
-            return ExitCode::from(2);
+            return 2;
         }
     };
     let Some(mut client) = Client::connect(&command) else { return plain::exec(&command) };
@@ -52,8 +50,8 @@ pub fn run() -> ExitCode {
     }
 }
 
-fn hit(command: &Command, client: &mut Client, plan: &HitPlan) -> ExitCode {
-    let cas = Cas::open(command.source.as_path());
+fn hit(command: &Command, client: &mut Client, plan: &HitPlan) -> u8 {
+    let cas = Cas::open(command.source.as_path()).vouched_for();
     match restore::restore(&cas, plan, command) {
         Ok(()) => restore::replay(plan),
         Err(error) => {
@@ -69,7 +67,7 @@ fn hit(command: &Command, client: &mut Client, plan: &HitPlan) -> ExitCode {
     }
 }
 
-fn miss(command: &Command, client: &mut Client, plan: MissPlan) -> ExitCode {
+fn miss(command: &Command, client: &mut Client, plan: MissPlan) -> u8 {
     let finished = match tracer::run(command, &flags::arguments(command)) {
         Ok(finished) => finished,
         Err(error) => {

@@ -1,7 +1,6 @@
 //! Running the command as if vrift were not there.
 
 use std::os::unix::process::CommandExt;
-use std::process::ExitCode;
 
 use vrift_core::bytes::ByteText;
 
@@ -9,10 +8,10 @@ use crate::command::Command;
 
 /// Becomes the program. Returns only if it cannot be executed, with the status that a shell gives then: 127 where it is
 /// missing, 126 otherwise.
-pub fn exec(command: &Command) -> ExitCode {
+pub fn exec(command: &Command) -> u8 {
     let error = prepare(command, &command.argv).exec();
     eprintln!("vrift-exec: cannot execute `{}`: {error}", command.program);
-    ExitCode::from(if error.kind() == std::io::ErrorKind::NotFound { 127 } else { 126 })
+    if error.kind() == std::io::ErrorKind::NotFound { 127 } else { 126 }
 }
 
 /// The command with these arguments, its own environment and nothing of vrift's.

@@ -9,7 +9,8 @@
 
 use crate::tool::Tool;
 
-/// Variables that describe the terminal, the login or the run, exact names.
+/// Variables that describe the terminal, the login or the run, exact names. And `PATH`: where each program was found, and where
+/// it was not, are inputs themselves.
 const NOISE: &[&str] = &[
     "CARGO_MAKEFLAGS",
     "COLORTERM",
@@ -35,6 +36,7 @@ const NOISE: &[&str] = &[
     "NUM_JOBS",
     "OLDPWD",
     "PAGER",
+    "PATH",
     "PS1",
     "PS2",
     "PWD",
@@ -159,7 +161,7 @@ mod tests {
         for name in ["TERM", "COLUMNS", "PWD", "SSH_AUTH_SOCK", "DISPLAY", "USER", "CLAUDE_CODE_SESSION", "VRIFT_CONTEXT", "_"] {
             assert!(is_session_noise(name.as_bytes()), "{name}");
         }
-        for name in ["RUSTFLAGS", "CC", "CFLAGS", "PATH", "HOME", "LANG", "SOURCE_DATE_EPOCH", "CARGO_FEATURE_STD", "OUT_DIR"] {
+        for name in ["RUSTFLAGS", "CC", "CFLAGS", "HOME", "LANG", "SOURCE_DATE_EPOCH", "CARGO_FEATURE_STD", "OUT_DIR"] {
             assert!(!is_session_noise(name.as_bytes()), "{name}");
         }
     }

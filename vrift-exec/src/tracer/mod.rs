@@ -13,7 +13,7 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Child, ExitCode, ExitStatus, Stdio};
+use std::process::{Child, ExitStatus, Stdio};
 use std::time::Instant;
 
 use vrift_core::action::Stream;
@@ -133,12 +133,12 @@ impl Streams {
 }
 
 /// Ends this process as the child ended: with its status, or by its signal.
-pub fn end_like(status: ExitStatus) -> ExitCode {
+pub fn end_like(status: ExitStatus) -> u8 {
     if let Some(signal) = status.signal() {
         signals::die_of(signal);
-        return ExitCode::from(u8::try_from(128 + signal).unwrap_or(u8::MAX));
+        return u8::try_from(128 + signal).unwrap_or(u8::MAX);
     }
-    ExitCode::from(u8::try_from(status.code().unwrap_or(1)).unwrap_or(1))
+    u8::try_from(status.code().unwrap_or(1)).unwrap_or(1)
 }
 
 fn become_subreaper() -> io::Result<()> {
