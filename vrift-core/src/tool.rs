@@ -42,6 +42,11 @@ impl Tool {
         }
     }
 
+    /// Whether the program is Rust's, or a Rust program that Cargo has built.
+    pub const fn is_rust(self) -> bool {
+        matches!(self, Self::Rustc | Self::Rustdoc | Self::Clippy | Self::BuildScript)
+    }
+
     /// The kind of that name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|tool| tool.name() == name)

@@ -1,10 +1,13 @@
 //! Which variables the run looked at.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use memchr::memmem;
-use vrift_core::action::{EnvInput, Tool};
+use vrift_core::action::EnvInput;
 use vrift_core::arena::Trace;
 use vrift_core::bytes::ByteText;
 use vrift_core::digest::Digest;
@@ -14,6 +17,7 @@ use vrift_core::rules;
 
 use super::Reason;
 use super::accesses::Seen;
+use super::rust_symbols;
 use crate::command::Command;
 
 /// The variables that are inputs.
@@ -77,16 +81,9 @@ fn is_built_here(command: &Command, path: &[u8]) -> bool {
     [Root::Project, Root::Target].iter().any(|root| command.roots.get(*root).is_some_and(|at| path.starts_with(at.as_bytes())))
 }
 
-/// Whether a Rust program provably lacks the function that lists variables: it has its symbols, and `std::env::vars_os` is
-/// not among them. (`Command` needs that function too, so a program that starts others is taken to list.)
+/// Whether a Rust program or library that this project built provably asks for variables by name alone.
 fn asks_by_name(command: &Command, file: &[u8]) -> bool {
-    if !is_built_here(command, file) || !matches!(command.tool, Tool::Rustc | Tool::Clippy | Tool::Rustdoc | Tool::BuildScript) {
-        return false;
-    }
-    use std::os::unix::ffi::OsStrExt;
-    let Ok(content) = fs::read(std::path::Path::new(std::ffi::OsStr::from_bytes(file))) else { return false };
-    let has = |text: &[u8]| memmem::find(&content, text).is_some();
-    // Both manglings of `std::env::vars` and `vars_os`; any other way to the list goes through `environ`, which std itself
-    // refers to only together with those.
-    has(b".symtab\0") && has(b"3std") && !has(b"3env7vars_os") && !has(b"3env4vars")
+    is_built_here(command, file)
+        && command.tool.is_rust()
+        && fs::read(Path::new(OsStr::from_bytes(file))).is_ok_and(|content| !rust_symbols::may_list_variables(&content))
 }

@@ -6,6 +6,7 @@ mod accesses;
 mod environment;
 mod outputs;
 mod resolve;
+mod rust_symbols;
 mod said;
 mod whole;
 
