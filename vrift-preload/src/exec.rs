@@ -21,6 +21,24 @@ use crate::state;
 use crate::sys;
 use crate::trace::Trace;
 
+/// The environment `envp` with preload and context, built in `room`.
+///
+/// # Safety
+/// `envp` must be null or a NULL-terminated list of strings.
+pub unsafe fn environment(context: &Context<'_>, envp: Strings, room: &mut [u8]) -> Option<Strings> {
+    // SAFETY: the caller vouches for `envp`.
+    unsafe { Builder { room, used: 0 }.environment(context, envp, true) }
+}
+
+/// How many bytes [`environment`] needs at most.
+///
+/// # Safety
+/// As for [`environment`].
+pub unsafe fn environment_size(context: &Context<'_>, envp: Strings) -> usize {
+    // SAFETY: the caller vouches for `envp`.
+    unsafe { size_of_plan(context, c"".as_ptr(), core::ptr::null(), envp) }
+}
+
 /// How a program is executed in the end.
 pub struct Plan {
     pub path: *const c_char,
@@ -38,33 +56,53 @@ enum Verdict {
 
 /// Plans the execution of `path`, which is not searched for, and calls `then` with the plan. Also reports it.
 ///
+/// `then` returns the error's number, or 0. Where vrift's own program or variables are what could not be executed, it is
+/// called again with the program's own. `elsewhere`: the program is started from another folder, so that a relative path
+/// cannot be told.
+///
 /// # Safety
 /// `path` must be NUL-terminated, `argv` and `envp` null or NULL-terminated lists of such strings.
-pub unsafe fn plan<R>(path: *const c_char, argv: Strings, envp: Strings, then: impl FnOnce(&Plan) -> R) -> R {
+pub unsafe fn plan(
+    path: *const c_char,
+    argv: Strings,
+    envp: Strings,
+    elsewhere: bool,
+    mut then: impl FnMut(&Plan) -> c_int,
+) -> c_int {
     let plain = Plan { path, argv, envp };
     let Some(context) = state::context() else { return then(&plain) };
     let trace = state::trace();
     // SAFETY: the caller vouches for all three.
     unsafe {
+        let lost = elsewhere && !path::bytes(path).starts_with(b"/");
         if let Some(trace) = trace {
-            announce(trace, path);
+            announce(trace, path, lost);
         }
-        let verdict = judge(context, trace, path, envp);
+        let verdict = if lost { Verdict::Follow } else { judge(context, trace, path, envp) };
         if matches!(verdict, Verdict::Leave) {
             return then(&plain);
         }
         let size = size_of_plan(context, path, argv, envp);
-        with_room(size, |room| match room.and_then(|room| Builder { room, used: 0 }.build(context, &verdict, &plain)) {
-            Some(plan) => then(&plan),
-            None => then(&plain),
-        })
+        let error = with_room(size, |room| {
+            let plan = room.and_then(|room| Builder { room, used: 0 }.build(context, &verdict, &plain))?;
+            Some(then(&plan))
+        });
+        match error {
+            Some(error) if error != libc::E2BIG && (error == 0 || !matches!(verdict, Verdict::Action(_))) => error,
+            // Not signed in, the program makes the enclosing action one that is not stored.
+            _ => then(&plain),
+        }
     }
 }
 
 /// Reports that the program is about to be executed, which is a read of it.
-unsafe fn announce(trace: &Trace, path: *const c_char) {
+unsafe fn announce(trace: &Trace, path: *const c_char, lost: bool) {
     // SAFETY: the caller vouches for the path.
     unsafe {
+        if lost {
+            trace.append(EventKind::Exec, flag::UNRESOLVED, 0, 0, &[path::bytes(path)]);
+            return;
+        }
         path::absolute(path::At::cwd(path), |pieces| match pieces {
             Some(pieces) => trace.append(EventKind::Exec, 0, 0, 0, pieces),
             None => trace.append(EventKind::Exec, flag::UNRESOLVED, 0, 0, &[path::bytes(path)]),
@@ -82,7 +120,7 @@ unsafe fn judge(context: &Context<'_>, trace: Option<&Trace>, path: *const c_cha
     };
     if let Some(tool) = rules::classify(name, out_dir, enclosing) {
         // SAFETY: as above.
-        if unsafe { sys::access(libc::AT_FDCWD, path, libc::X_OK) } == 0 {
+        if unsafe { program_error(path) } == 0 {
             return Verdict::Action(tool);
         }
     }
@@ -108,6 +146,18 @@ unsafe fn judge(context: &Context<'_>, trace: Option<&Trace>, path: *const c_cha
             Verdict::Leave
         }
         Program::Followed | Program::Script { .. } | Program::Unknown => Verdict::Follow,
+    }
+}
+
+/// Why `path` cannot be executed, as far as its name tells: an error's number, or 0. Folders may be searched, which the
+/// kernel's answer to `access` does not tell from executing.
+unsafe fn program_error(path: *const c_char) -> c_int {
+    // SAFETY: the caller vouches for the path.
+    unsafe {
+        match sys::access(libc::AT_FDCWD, path, libc::X_OK) {
+            0 if sys::is_folder(path) => libc::EACCES,
+            result => (-result) as c_int,
+        }
     }
 }
 
@@ -137,7 +187,7 @@ impl Builder<'_> {
                     let program = path::absolute(path::At::cwd(plain.path), |pieces| self.string(pieces?))?;
                     let name = self.string(&[b"vrift-exec"])?;
                     let tool = self.string(&[tool.name().as_bytes()])?;
-                    let argv = self.list(plain.argv, None, &[name, tool, program], &[])?;
+                    let argv = self.list(plain.argv, &[], &[name, tool, program], &[])?;
                     let envp = self.environment(context, plain.envp, false)?;
                     Some(Plan { path: exec, argv, envp })
                 }
@@ -155,12 +205,16 @@ impl Builder<'_> {
         unsafe {
             let variable = self.context(context)?;
             if !preload {
-                return self.list(envp, None, &[], &[variable]);
+                return self.list(envp, &[env::CONTEXT.as_bytes()], &[], &[variable]);
             }
             let users = find(envp, b"LD_PRELOAD").unwrap_or(b"");
+            let users = match users.strip_prefix(context.get(Field::Shim)) {
+                Some(rest @ ([] | [b':', ..])) => rest.strip_prefix(b":").unwrap_or(rest),
+                _ => users,
+            };
             let colon: &[u8] = if users.is_empty() { b"" } else { b":" };
             let preloads = self.string(&[b"LD_PRELOAD=", context.get(Field::Shim), colon, users])?;
-            self.list(envp, Some(b"LD_PRELOAD"), &[], &[variable, preloads])
+            self.list(envp, &[env::CONTEXT.as_bytes(), b"LD_PRELOAD"], &[], &[variable, preloads])
         }
     }
 
@@ -194,12 +248,12 @@ impl Builder<'_> {
         Some(self.room[start..].as_ptr().cast())
     }
 
-    /// A NULL-terminated list: `first`, then `old` without the variable `without`, then `last`. Where `first` is given,
+    /// A NULL-terminated list: `first`, then `old` without the variables `without`, then `last`. Where `first` is given,
     /// `old` is a list of arguments.
     unsafe fn list(
         &mut self,
         old: Strings,
-        without: Option<&[u8]>,
+        without: &[&[u8]],
         first: &[*const c_char],
         last: &[*const c_char],
     ) -> Option<Strings> {
@@ -214,7 +268,7 @@ impl Builder<'_> {
         // SAFETY: the caller vouches for `old`.
         unsafe {
             while !at.is_null() && !(*at).is_null() {
-                if !without.is_some_and(|name| is_variable(*at, name)) {
+                if !without.iter().any(|name| is_variable(*at, name)) {
                     push(*at)?;
                 }
                 at = at.add(1);
@@ -242,21 +296,24 @@ unsafe fn size_of_plan(context: &Context<'_>, path: *const c_char, argv: Strings
     let (args, vars, path, users) =
         unsafe { (count(argv), count(envp), path::bytes(path).len(), find(envp, b"LD_PRELOAD").map_or(0, <[u8]>::len)) };
     let fields: usize = context.fields().iter().map(|field| field.len() + 1).sum();
-    let strings =
-        fields + 2 * (path::ROOM + path) + users + context.get(Field::Exec).len() + context.get(Field::Shim).len() + 256;
+    let strings = fields + path::ROOM + 2 * path + users + context.get(Field::Exec).len() + context.get(Field::Shim).len() + 256;
     strings + (args + vars + 16) * POINTER
 }
 
 /// Calls `then` with `size` bytes of memory: on the stack, or mapped where that would be large. A `vfork` child's mapping
 /// outlives it in its parent, which is why the stack comes first.
 fn with_room<R>(size: usize, then: impl FnOnce(Option<&mut [u8]>) -> R) -> R {
+    const TINY: usize = 8 << 10;
     const SMALL: usize = 24 << 10;
     const LARGE: usize = 192 << 10;
+    if size <= TINY {
+        return on_stack::<TINY, R>(then);
+    }
     if size <= SMALL {
-        return then(Some(&mut [0; SMALL]));
+        return on_stack::<SMALL, R>(then);
     }
     if size <= LARGE {
-        return then(Some(&mut [0; LARGE]));
+        return on_stack::<LARGE, R>(then);
     }
     let Some(at) = sys::map_memory(size) else { return then(None) };
     // SAFETY: a fresh mapping of `size` zeroed bytes that nobody else knows.
@@ -264,6 +321,12 @@ fn with_room<R>(size: usize, then: impl FnOnce(Option<&mut [u8]>) -> R) -> R {
     // SAFETY: the slice is gone: `then` has returned, so nothing was executed in this process.
     unsafe { sys::unmap_memory(at, size) };
     result
+}
+
+/// A function of its own for each size: a thread's stack may be smaller than the largest.
+#[inline(never)]
+fn on_stack<const SIZE: usize, R>(then: impl FnOnce(Option<&mut [u8]>) -> R) -> R {
+    then(Some(&mut [0; SIZE]))
 }
 
 /// The value of a variable in a list.
@@ -307,67 +370,66 @@ pub fn failed(errno: u16) {
     }
 }
 
-/// Finds `file` in `PATH` as `execvp` does and calls `then` with where it is. Without a find, `then` gets `file` itself.
+/// Finds `file` in `PATH` as `execvp` does and calls `then` with where it is, again and again until one is executed: `then`
+/// returns the error's number, or 0. A name that is found nowhere is left to `unfound`, which searches by itself.
 ///
 /// # Safety
 /// `file` must be NUL-terminated.
-pub unsafe fn search<R>(file: *const c_char, then: impl FnOnce(*const c_char) -> R) -> R {
+pub unsafe fn search(
+    file: *const c_char,
+    mut then: impl FnMut(*const c_char) -> c_int,
+    unfound: impl FnOnce() -> c_int,
+) -> c_int {
     // SAFETY: the caller vouches for `file`; `environ` is libc's list.
     let (name, search) = unsafe { (path::bytes(file), find(state::libc_environ().cast(), b"PATH").unwrap_or(b"/bin:/usr/bin")) };
     if name.is_empty() || name.contains(&b'/') || state::context().is_none() {
         return then(file);
     }
     for dir in search.split(|c| *c == b':') {
-        let mut room = [0_u8; path::ROOM];
-        let slash: &[u8] = if dir.is_empty() { b"" } else { b"/" };
-        let mut used = 0;
-        let fits = [dir, slash, name].iter().all(|piece| match room.get_mut(used..used + piece.len()) {
-            Some(to) => {
-                to.copy_from_slice(piece);
-                used += piece.len();
-                true
-            }
-            None => false,
-        });
-        if !fits || used >= room.len() {
-            continue;
-        }
-        let candidate: *const c_char = room.as_ptr().cast();
-        // SAFETY: zeroes follow the name in the room.
-        let result = unsafe { sys::access(libc::AT_FDCWD, candidate, libc::X_OK) };
-        if result == 0 {
-            return then(candidate);
-        }
-        if let Some(trace) = state::trace() {
-            // SAFETY: as above.
-            unsafe { trace.path(EventKind::Access, 0, (-result) as u16, path::At::cwd(candidate)) };
+        // SAFETY: the name comes from a string.
+        if let Some(error) = unsafe { candidate(dir, name, &mut then) }
+            && !goes_on(error)
+        {
+            return error;
         }
     }
-    then(file)
+    let Some(trace) = state::trace() else { return unfound() };
+    // Should it be found all the same, it is one that does not sign in.
+    trace.append(EventKind::Exec, 0, 0, 0, &[b"/dev/null"]);
+    let error = unfound();
+    failed(error as u16);
+    error
 }
 
-/// Calls `run` while libc's own `environ` holds preload and context: for functions that start a shell inside libc.
-pub fn with_environment<R>(run: impl FnOnce() -> R) -> R {
-    let Some(context) = state::context() else { return run() };
-    let old: Strings = state::libc_environ().cast_const().cast();
-    // SAFETY: `environ` is libc's list.
-    let size = unsafe { size_of_plan(context, c"".as_ptr(), core::ptr::null(), old) };
-    with_room(size, |room| {
+/// Tries one folder; nothing where the program is not there.
+#[inline(never)]
+unsafe fn candidate(dir: &[u8], name: &[u8], then: &mut impl FnMut(*const c_char) -> c_int) -> Option<c_int> {
+    let mut room = [0_u8; path::ROOM];
+    let slash: &[u8] = if dir.is_empty() { b"" } else { b"/" };
+    let mut used = 0;
+    for piece in [dir, slash, name] {
+        room.get_mut(used..used + piece.len())?.copy_from_slice(piece);
+        used += piece.len();
+    }
+    if used >= room.len() {
+        return None;
+    }
+    let path: *const c_char = room.as_ptr().cast();
+    // SAFETY: zeroes follow the name in the room.
+    let error = unsafe { program_error(path) };
+    if error == 0 {
+        return Some(then(path));
+    }
+    if let Some(trace) = state::trace() {
         // SAFETY: as above.
-        let new = room.and_then(|room| unsafe { Builder { room, used: 0 }.environment(context, old, true) });
-        let Some(new) = new else { return run() };
-        let place = state::environ_place();
-        // SAFETY: libc's pointer to its list; the new list lives until it is put back below.
-        unsafe { *place = new.cast_mut().cast() };
-        let result = run();
-        // SAFETY: as above. If `run` has replaced the list, what it put there stays.
-        unsafe {
-            if *place == new.cast_mut().cast() {
-                *place = old.cast_mut().cast();
-            }
-        }
-        result
-    })
+        unsafe { trace.path(EventKind::Access, 0, error as u16, path::At::cwd(path)) };
+    }
+    None
+}
+
+/// Errors after which `execvp` looks further; see exec(3).
+fn goes_on(error: c_int) -> bool {
+    matches!(error, libc::EACCES | libc::ENOENT | libc::ENOTDIR | libc::ESTALE | libc::ENODEV | libc::ETIMEDOUT)
 }
 
 /// Reports a spawned child.

@@ -9,7 +9,7 @@
 //! - without a context in the environment it does nothing at all.
 //!
 //! Code map: [`state`] reads the context and hides it; [`trace`] appends events; [`exec`] decides what happens to a program
-//! about to be executed; `hooks/` has one file per family of calls, each hook a few lines.
+//! about to be executed, [`shell`] what one gets that libc starts by itself; `hooks/` has one file per family of calls, each hook a few lines.
 
 #![allow(clippy::missing_safety_doc)] // every public item is a libc entry point whose contract is its man page
 #![cfg_attr(feature = "bare", no_std)]
@@ -20,6 +20,7 @@ mod hooks;
 mod libraries;
 mod next;
 mod path;
+mod shell;
 mod state;
 mod sys;
 mod trace;

@@ -1,7 +1,7 @@
 //! Libraries that the loader mapped: those of the program before the constructor ran, and those loaded later.
 
 use core::ffi::{c_int, c_void};
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use vrift_core::event::EventKind;
 
@@ -13,6 +13,7 @@ static REPORTED: AtomicU64 = AtomicU64::new(0);
 
 /// Reports every mapped object.
 pub fn report(trace: &Trace) {
+    loads();
     walk(trace, true);
 }
 
@@ -66,7 +67,18 @@ static DESTRUCTOR: extern "C" fn() = {
 
 /// To be called before the process ends or becomes another program.
 pub fn at_exit() {
-    if let Some(trace) = crate::state::trace() {
+    let Some(trace) = crate::state::trace() else { return };
+    // Walking takes the loader's lock, which stays locked for ever in a child that was forked while another thread held it.
+    // One that has loaded a library since has had the lock; any other has nothing to report.
+    if OWNER.load(Ordering::Relaxed) == crate::sys::getpid() {
         report_new(trace);
     }
+}
+
+/// The process that signed in, or a child of it that is loading libraries of its own.
+static OWNER: AtomicU32 = AtomicU32::new(0);
+
+/// This process uses the loader.
+pub fn loads() {
+    OWNER.store(crate::sys::getpid(), Ordering::Relaxed);
 }

@@ -1,7 +1,7 @@
 //! The next definition of a function, behind this library.
 
 use core::ffi::{CStr, c_void};
-use core::sync::atomic::{AtomicPtr, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 
 /// A function's next definition, looked up once.
 pub struct Next {
@@ -27,6 +27,46 @@ impl Next {
     }
 }
 
+/// Registers a [`Next`] for [`find_all`].
+macro_rules! register {
+    ($next:ident) => {
+        const _: () = {
+            #[used]
+            #[unsafe(link_section = "vrift_next")]
+            static ENTRY: &$crate::next::Next = &$next;
+        };
+    };
+}
+pub(crate) use register;
+
+/// Looks up every registered function. To be called before a program with threads forks: finding takes the loader's lock,
+/// which another thread may hold at that moment, and in the child that lock is never released.
+pub fn find_all() {
+    unsafe extern "C" {
+        // The linker's names for a section's ends.
+        #[link_name = "__start_vrift_next"]
+        static FIRST: u8;
+        #[link_name = "__stop_vrift_next"]
+        static END: u8;
+    }
+    static SINGLE: Next = Next::new(c"__libc_single_threaded");
+    static DONE: AtomicBool = AtomicBool::new(false);
+    let single = SINGLE.get().cast::<u8>();
+    // SAFETY: libc's `char` of that name, if it has one.
+    if DONE.load(Ordering::Relaxed) || (!single.is_null() && unsafe { *single } != 0) {
+        return;
+    }
+    let (mut at, end) = ((&raw const FIRST).cast::<&'static Next>(), (&raw const END).cast());
+    while at < end {
+        // SAFETY: the section holds such references and nothing else.
+        unsafe {
+            (*at).get();
+            at = at.add(1);
+        }
+    }
+    DONE.store(true, Ordering::Relaxed);
+}
+
 /// Sets `errno` to ENOSYS, for a function that nobody defines (a newer libc than the one the program was started with).
 pub fn missing() {
     // SAFETY: `__errno_location` gives this thread's errno.
@@ -50,6 +90,7 @@ macro_rules! hooks {
                     Ok(name) => name,
                     Err(_) => c"",
                 });
+                $crate::next::register!(NEXT);
                 let found = NEXT.get();
                 if found.is_null() {
                     $crate::next::missing();

@@ -96,6 +96,28 @@ pub unsafe fn access(dir: c_int, path: *const c_char, mode: c_int) -> isize {
     unsafe { call(libc::SYS_faccessat, [dir as usize, path as usize, mode as usize, 0, 0, 0]) }
 }
 
+/// Whether the path leads to a folder.
+///
+/// # Safety
+/// `path` must point to a NUL-terminated string.
+pub unsafe fn is_folder(path: *const c_char) -> bool {
+    // SAFETY: the caller vouches for `path`.
+    unsafe { stat(path) }.is_some_and(|stat| stat.st_mode & libc::S_IFMT == libc::S_IFDIR)
+}
+
+/// `stat`.
+///
+/// # Safety
+/// `path` must point to a NUL-terminated string.
+pub unsafe fn stat(path: *const c_char) -> Option<libc::stat> {
+    let mut stat = core::mem::MaybeUninit::<libc::stat>::zeroed();
+    let args = [libc::AT_FDCWD as usize, path as usize, stat.as_mut_ptr() as usize, 0, 0, 0];
+    // SAFETY: the caller vouches for `path`; the buffer as for `fstat`.
+    let result = unsafe { call(libc::SYS_newfstatat, args) };
+    // SAFETY: as for `fstat`.
+    (result == 0).then(|| unsafe { stat.assume_init() })
+}
+
 /// `fstat`.
 pub fn fstat(fd: isize) -> Option<libc::stat> {
     let mut stat = core::mem::MaybeUninit::<libc::stat>::zeroed();

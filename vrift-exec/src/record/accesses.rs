@@ -147,7 +147,7 @@ fn note(seen: &mut Seen, made: &mut HashSet<AbsPath>, event: &Event, errno: u16,
     match event.kind {
         EventKind::OpenWrite => {
             facts.existed |= first && event.flags & flag::EXISTED != 0;
-            facts.content_kept |= first && event.flags & flag::EXISTED != 0 && !incremental;
+            facts.content_kept |= first && event.flags & (flag::EXISTED | flag::TRUNCATED) == flag::EXISTED && !incremental;
         }
         EventKind::Mkdir => {
             made.insert(path);

@@ -82,6 +82,9 @@ impl Collector<'_> {
         if !was_there || self.is_optional(path) {
             return Ok(());
         }
+        if facts.content_kept || facts.read || self.was_looked_at(facts) {
+            return Err(format!("it removed or moved a file that it had used: {path}"));
+        }
         if !self.is_inside(path) {
             return Err(format!("it removed something outside the project: {path}"));
         }

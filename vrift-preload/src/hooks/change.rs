@@ -2,11 +2,12 @@
 
 use core::ffi::{c_char, c_int, c_uint, c_void};
 
-use libc::{dev_t, gid_t, mode_t, off_t, uid_t};
-use vrift_core::event::EventKind;
+use libc::{dev_t, gid_t, mode_t, off_t, size_t, uid_t};
+use vrift_core::event::{EventKind, Untraced};
 
 use crate::next::{errno, hooks};
 use crate::path::At;
+use crate::sys;
 use crate::trace::Trace;
 
 unsafe fn one(trace: &Trace, kind: EventKind, at: At, result: c_int) -> c_int {
@@ -21,6 +22,23 @@ unsafe fn two(trace: &Trace, kinds: [EventKind; 2], from: At, to: At, result: c_
     unsafe {
         trace.path(kinds[0], 0, error, from);
         trace.path(kinds[1], 0, error, to);
+    }
+    result
+}
+
+/// A file is changed through a descriptor, which may have been opened for reading.
+unsafe fn held(trace: &Trace, fd: c_int, result: c_int) -> c_int {
+    // One without a name leaves nothing behind.
+    if result == 0 && sys::fstat(fd as isize).is_some_and(|stat| stat.st_nlink > 0) {
+        trace.descriptor(EventKind::Modify, fd);
+    }
+    result
+}
+
+/// Extended attributes are not kept with an output.
+fn attribute(trace: &Trace, result: c_int) -> c_int {
+    if result == 0 {
+        trace.untraced(Untraced::UnknownSyscall, b"setxattr");
     }
     result
 }
@@ -58,6 +76,18 @@ hooks! {
     fn lutimes(path: *const c_char, times: *const c_void) -> c_int { |next, trace| one(trace, EventKind::Modify, At::cwd(path), next(path, times)) }
     fn futimesat(dir: c_int, path: *const c_char, times: *const c_void) -> c_int { |next, trace| one(trace, EventKind::Modify, At { dir, path }, next(dir, path, times)) }
     fn utimensat(dir: c_int, path: *const c_char, times: *const c_void, flags: c_int) -> c_int { |next, trace| one(trace, EventKind::Modify, At { dir, path }, next(dir, path, times, flags)) }
+    fn __xmknod(version: c_int, path: *const c_char, mode: mode_t, device: *const dev_t) -> c_int { |next, trace| one(trace, EventKind::LinkTo, At::cwd(path), next(version, path, mode, device)) }
+    fn __xmknodat(version: c_int, dir: c_int, path: *const c_char, mode: mode_t, device: *const dev_t) -> c_int { |next, trace| one(trace, EventKind::LinkTo, At { dir, path }, next(version, dir, path, mode, device)) }
+
+    fn fchmod(fd: c_int, mode: mode_t) -> c_int { |next, trace| held(trace, fd, next(fd, mode)) }
+    fn fchown(fd: c_int, user: uid_t, group: gid_t) -> c_int { |next, trace| held(trace, fd, next(fd, user, group)) }
+    fn futimens(fd: c_int, times: *const c_void) -> c_int { |next, trace| held(trace, fd, next(fd, times)) }
+    fn futimes(fd: c_int, times: *const c_void) -> c_int { |next, trace| held(trace, fd, next(fd, times)) }
+
+    fn setxattr(path: *const c_char, name: *const c_char, value: *const c_void, size: size_t, flags: c_int) -> c_int { |next, trace| attribute(trace, next(path, name, value, size, flags)) }
+    fn lsetxattr(path: *const c_char, name: *const c_char, value: *const c_void, size: size_t, flags: c_int) -> c_int { |next, trace| attribute(trace, next(path, name, value, size, flags)) }
+    fn fsetxattr(fd: c_int, name: *const c_char, value: *const c_void, size: size_t, flags: c_int) -> c_int { |next, trace| attribute(trace, next(fd, name, value, size, flags)) }
+
     fn truncate(path: *const c_char, len: off_t) -> c_int { |next, trace| one(trace, EventKind::Modify, At::cwd(path), next(path, len)) }
     fn truncate64(path: *const c_char, len: off_t) -> c_int { |next, trace| one(trace, EventKind::Modify, At::cwd(path), next(path, len)) }
 }

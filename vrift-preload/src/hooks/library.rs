@@ -39,6 +39,9 @@ unsafe extern "C" fn note_dlopen(file: *const c_char, _flags: c_int) {
         return;
     }
     state::library_loaded(name);
+    if state::trace().is_some() {
+        libraries::loads();
+    }
     if let Some(trace) = state::trace().filter(|_| name.contains(&b'/')) {
         // SAFETY: as above.
         let (at, error) = unsafe { (At::cwd(file), crate::sys::access(libc::AT_FDCWD, file, libc::F_OK)) };

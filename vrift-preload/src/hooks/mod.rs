@@ -1,7 +1,9 @@
 //! The hooked families, a file each. glibc calls itself without going through its public entries, so that each public entry
 //! that ends in a call of interest is hooked by itself.
 
+mod actions;
 mod change;
+mod database;
 mod dir;
 mod env;
 mod library;

@@ -2,7 +2,7 @@
 
 use core::ffi::{c_char, c_int, c_void};
 
-use libc::{size_t, sockaddr, socklen_t};
+use libc::{msghdr, size_t, sockaddr, socklen_t};
 use vrift_core::event::Untraced;
 
 use crate::next::hooks;
@@ -22,6 +22,12 @@ unsafe fn reached(trace: &Trace, address: *const sockaddr, len: socklen_t) {
 hooks! {
     fn connect(fd: c_int, address: *const sockaddr, len: socklen_t) -> c_int { |next, trace| { reached(trace, address, len); next(fd, address, len) } }
     fn sendto(fd: c_int, data: *const c_void, len: size_t, flags: c_int, address: *const sockaddr, size: socklen_t) -> isize { |next, trace| { reached(trace, address, size); next(fd, data, len, flags, address, size) } }
+    fn sendmsg(fd: c_int, message: *const msghdr, flags: c_int) -> isize { |next, trace| {
+        if !message.is_null() {
+            reached(trace, (*message).msg_name.cast_const().cast(), (*message).msg_namelen);
+        }
+        next(fd, message, flags)
+    } }
     fn bind(fd: c_int, address: *const sockaddr, len: socklen_t) -> c_int { |next, trace| { reached(trace, address, len); next(fd, address, len) } }
     fn getaddrinfo(node: *const c_char, service: *const c_char, hints: *const c_void, found: *mut c_void) -> c_int { |next, trace| { trace.untraced(Untraced::Network, b""); next(node, service, hints, found) } }
     fn gethostbyname(name: *const c_char) -> *mut c_void { |next, trace| { trace.untraced(Untraced::Network, b""); next(name) } }

@@ -10,11 +10,15 @@ use crate::path::{self, At};
 use crate::sys;
 use crate::trace::Trace;
 
+/// Whether the call may make a file or change one.
+fn writes(flags: c_int) -> bool {
+    flags & libc::O_ACCMODE != libc::O_RDONLY || flags & (libc::O_TRUNC | libc::O_CREAT) != 0
+}
+
 /// What must be known before the call: whether a file about to be changed was there.
-pub unsafe fn existed(at: At, flags: c_int) -> bool {
-    let writes = flags & libc::O_ACCMODE != libc::O_RDONLY;
+unsafe fn existed(at: At, flags: c_int) -> bool {
     // SAFETY: the program's own path.
-    writes && flags & libc::O_TRUNC == 0 && unsafe { sys::access(at.dir, at.path, libc::F_OK) } == 0
+    writes(flags) && unsafe { sys::access(at.dir, at.path, libc::F_OK) } == 0
 }
 
 /// Reports an `open` with these flags that ended in `error`, 0 for success.
@@ -22,15 +26,15 @@ pub unsafe fn report(trace: &Trace, at: At, flags: c_int, existed: bool, error: 
     if flags & libc::O_TMPFILE == libc::O_TMPFILE {
         return;
     }
-    let writes = flags & libc::O_ACCMODE != libc::O_RDONLY || flags & (libc::O_TRUNC | libc::O_CREAT) != 0;
+    let reads = flags & (libc::O_ACCMODE | libc::O_TRUNC) == libc::O_RDONLY;
+    let exclusive = flags & (libc::O_CREAT | libc::O_EXCL) == libc::O_CREAT | libc::O_EXCL;
     let (kind, bits) = if flags & (libc::O_PATH | libc::O_DIRECTORY) != 0 {
         (if flags & libc::O_NOFOLLOW != 0 { EventKind::Lstat } else { EventKind::Stat }, 0)
-    } else if writes {
-        let exclusive = flags & (libc::O_CREAT | libc::O_EXCL) == libc::O_CREAT | libc::O_EXCL;
-        let truncated = if flags & libc::O_TRUNC != 0 || exclusive { flag::TRUNCATED } else { 0 };
-        (EventKind::OpenWrite, truncated | if existed { flag::EXISTED } else { 0 })
-    } else {
+    } else if !writes(flags) || (reads && existed && !exclusive) {
         (EventKind::OpenRead, 0)
+    } else {
+        let truncated = if flags & libc::O_TRUNC != 0 || exclusive { flag::TRUNCATED } else { 0 };
+        (EventKind::OpenWrite, truncated | if existed && !exclusive { flag::EXISTED } else { 0 })
     };
     // SAFETY: the program's own path.
     unsafe { trace.path(kind, bits, error, at) };
@@ -50,6 +54,8 @@ const CREAT: c_int = libc::O_CREAT | libc::O_WRONLY | libc::O_TRUNC;
 // `open` and its like take a mode only where they create. Passing on what the third argument's register holds is what a
 // variadic caller does anyway.
 hooks! {
+    fn __open(file: *const c_char, flags: c_int, mode: mode_t) -> c_int { |next, trace| opened(trace, At::cwd(file), flags, || next(file, flags, mode)) }
+    fn __open64(file: *const c_char, flags: c_int, mode: mode_t) -> c_int { |next, trace| opened(trace, At::cwd(file), flags, || next(file, flags, mode)) }
     fn open(file: *const c_char, flags: c_int, mode: mode_t) -> c_int { |next, trace| opened(trace, At::cwd(file), flags, || next(file, flags, mode)) }
     fn open64(file: *const c_char, flags: c_int, mode: mode_t) -> c_int { |next, trace| opened(trace, At::cwd(file), flags, || next(file, flags, mode)) }
     fn openat(dir: c_int, file: *const c_char, flags: c_int, mode: mode_t) -> c_int { |next, trace| opened(trace, At { dir, path: file }, flags, || next(dir, file, flags, mode)) }
@@ -62,6 +68,7 @@ hooks! {
     fn __openat64_2(dir: c_int, file: *const c_char, flags: c_int) -> c_int { |next, trace| opened(trace, At { dir, path: file }, flags, || next(dir, file, flags)) }
     fn fopen(file: *const c_char, mode: *const c_char) -> *mut FILE { |next, trace| stream(trace, file, mode, || next(file, mode)) }
     fn fopen64(file: *const c_char, mode: *const c_char) -> *mut FILE { |next, trace| stream(trace, file, mode, || next(file, mode)) }
+    fn _IO_fopen(file: *const c_char, mode: *const c_char) -> *mut FILE { |next, trace| stream(trace, file, mode, || next(file, mode)) }
     fn freopen(file: *const c_char, mode: *const c_char, old: *mut FILE) -> *mut FILE { |next, trace| reopened(trace, file, mode, || next(file, mode, old)) }
     fn freopen64(file: *const c_char, mode: *const c_char, old: *mut FILE) -> *mut FILE { |next, trace| reopened(trace, file, mode, || next(file, mode, old)) }
 }

@@ -7,9 +7,11 @@ use vrift_core::event::Untraced;
 
 use crate::exec;
 use crate::libraries;
-use crate::next::{Next, errno, missing};
+use crate::next::{Next, errno, missing, register};
 use crate::path;
+use crate::shell;
 use crate::state;
+use crate::sys;
 
 type Strings = *const *const c_char;
 type ExecFn = unsafe extern "C" fn(*const c_char, Strings, Strings) -> c_int;
@@ -17,21 +19,39 @@ type SpawnFn = unsafe extern "C" fn(*mut pid_t, *const c_char, *const c_void, *c
 
 static EXECVE: Next = Next::new(c"execve");
 static EXECVPE: Next = Next::new(c"execvpe");
+register!(EXECVE);
+register!(EXECVPE);
 
-/// Executes `path`, which is not searched for, by libc's `next`.
-unsafe fn execute(next: &Next, path: *const c_char, argv: Strings, envp: Strings) -> c_int {
+fn exec_fn(next: &Next) -> Option<ExecFn> {
     let found = next.get();
     if found.is_null() {
         missing();
-        return -1;
+        return None;
     }
     // SAFETY: `execve` and `execvpe` have this signature.
-    let next: ExecFn = unsafe { core::mem::transmute(found) };
-    libraries::at_exit();
+    Some(unsafe { core::mem::transmute::<*mut c_void, ExecFn>(found) })
+}
+
+/// Executes `path`, which is not searched for, by libc's `next`. Returns the error's number.
+unsafe fn execute_by(next: ExecFn, path: *const c_char, argv: Strings, envp: Strings) -> c_int {
     // SAFETY: the program's own lists, by the function's contract.
-    let result = unsafe { exec::plan(path, argv, envp, |plan| next(plan.path, plan.argv, plan.envp)) };
+    let error = unsafe {
+        exec::plan(path, argv, envp, false, |plan| {
+            next(plan.path, plan.argv, plan.envp);
+            errno().into()
+        })
+    };
     exec::failed(errno());
-    result
+    error
+}
+
+/// Executes `path`, which is not searched for.
+unsafe fn execute(next: &Next, path: *const c_char, argv: Strings, envp: Strings) -> c_int {
+    let Some(next) = exec_fn(next) else { return -1 };
+    libraries::at_exit();
+    // SAFETY: the program's own arguments, by the function's contract.
+    unsafe { execute_by(next, path, argv, envp) };
+    -1
 }
 
 #[unsafe(no_mangle)]
@@ -55,16 +75,32 @@ pub unsafe extern "C" fn execvp(file: *const c_char, argv: Strings) -> c_int {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn execvpe(file: *const c_char, argv: Strings, envp: Strings) -> c_int {
     // libc's own `execvpe` still does the running: it gives scripts without a first line to the shell.
-    // SAFETY: the program's own arguments, passed on.
-    unsafe { exec::search(file, |path| execute(&EXECVPE, path, argv, envp)) }
+    let Some(next) = exec_fn(&EXECVPE) else { return -1 };
+    libraries::at_exit();
+    let unfound = || {
+        // SAFETY: the program's own arguments, passed on.
+        unsafe { next(file, argv, envp) };
+        errno().into()
+    };
+    // SAFETY: as above.
+    unsafe { exec::search(file, |path| execute_by(next, path, argv, envp), unfound) };
+    -1
 }
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fexecve(fd: c_int, argv: Strings, envp: Strings) -> c_int {
     let mut room = [0; path::ROOM];
     if let Some(path) = path::of_descriptor(fd, &mut room).map(<[u8]>::len).and_then(|len| room.get(..=len)) {
+        let path = path.as_ptr().cast();
+        // A program without a name, or whose name is another file's by now, is executed by its descriptor.
         // SAFETY: the room is zeroed behind the path.
-        return unsafe { execute(&EXECVE, path.as_ptr().cast(), argv, envp) };
+        let same = sys::fstat(fd as isize)
+            .zip(unsafe { sys::stat(path) })
+            .is_some_and(|(a, b)| (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino));
+        if same {
+            // SAFETY: as above; the program's own lists.
+            return unsafe { execute(&EXECVE, path, argv, envp) };
+        }
     }
     static NEXT: Next = Next::new(c"fexecve");
     let found = NEXT.get();
@@ -72,8 +108,13 @@ pub unsafe extern "C" fn fexecve(fd: c_int, argv: Strings, envp: Strings) -> c_i
         missing();
         return -1;
     }
-    // SAFETY: the signature by the man page; the program's own arguments.
-    unsafe { core::mem::transmute::<*mut c_void, unsafe extern "C" fn(c_int, Strings, Strings) -> c_int>(found)(fd, argv, envp) }
+    // SAFETY: the signature by the man page.
+    let next = unsafe { core::mem::transmute::<*mut c_void, unsafe extern "C" fn(c_int, Strings, Strings) -> c_int>(found) };
+    if let Some(trace) = state::trace() {
+        trace.untraced(Untraced::ForeignProgram, b"fexecve");
+    }
+    // SAFETY: the program's own arguments.
+    unsafe { next(fd, argv, envp) }
 }
 
 #[unsafe(no_mangle)]
@@ -137,20 +178,38 @@ unsafe fn spawn(
     let next: SpawnFn = unsafe { core::mem::transmute(found) };
     // SAFETY: the program's own arguments, by the function's contract.
     unsafe {
-        exec::plan(path, argv, envp, |plan| {
-            let mut child = 0;
-            let result = next(&raw mut child, plan.path, actions, attributes, plan.argv, plan.envp);
-            if !pid.is_null() {
-                *pid = child;
-            }
-            if result == 0 {
-                exec::spawned(child)
-            } else {
-                exec::failed(result as u16)
-            }
-            result
-        })
+        let mut child = 0;
+        let result = exec::plan(path, argv, envp, super::actions::elsewhere(actions), |plan| {
+            next(&raw mut child, plan.path, actions, attributes, plan.argv, plan.envp)
+        });
+        if result != 0 {
+            exec::failed(result as u16);
+            return result;
+        }
+        if !pid.is_null() {
+            *pid = child;
+        }
+        exec::spawned(child);
+        0
     }
+}
+
+/// Spawns what is found nowhere.
+unsafe fn unfound(
+    next: &Next,
+    pid: *mut pid_t,
+    file: *const c_char,
+    actions: *const c_void,
+    attributes: *const c_void,
+    argv: Strings,
+    envp: Strings,
+) -> c_int {
+    let found = next.get();
+    if found.is_null() {
+        return libc::ENOSYS;
+    }
+    // SAFETY: `posix_spawnp` and its relatives have this signature; the program's own arguments.
+    unsafe { core::mem::transmute::<*mut c_void, SpawnFn>(found)(pid, file, actions, attributes, argv, envp) }
 }
 
 macro_rules! spawns {
@@ -162,7 +221,11 @@ macro_rules! spawns {
                 // SAFETY: the program's own arguments, passed on.
                 unsafe {
                     if $search {
-                        exec::search(file, |path| spawn(&NEXT, pid, path, actions, attributes, argv, envp))
+                        exec::search(
+                            file,
+                            |path| spawn(&NEXT, pid, path, actions, attributes, argv, envp),
+                            || unfound(&NEXT, pid, file, actions, attributes, argv, envp),
+                        )
                     } else {
                         spawn(&NEXT, pid, file, actions, attributes, argv, envp)
                     }
@@ -194,15 +257,15 @@ unsafe fn spawn_descriptor(
     let next: SpawnFn = unsafe { core::mem::transmute(found) };
     // SAFETY: the program's own arguments, by the function's contract.
     unsafe {
-        exec::plan(path, argv, envp, |plan| {
-            let result = next(fd, plan.path, actions, attributes, plan.argv, plan.envp);
-            if result == 0 {
-                exec::spawned(0)
-            } else {
-                exec::failed(result as u16)
-            }
-            result
-        })
+        let result = exec::plan(path, argv, envp, super::actions::elsewhere(actions), |plan| {
+            next(fd, plan.path, actions, attributes, plan.argv, plan.envp)
+        });
+        if result == 0 {
+            exec::spawned(0)
+        } else {
+            exec::failed(result as u16)
+        }
+        result
     }
 }
 
@@ -215,7 +278,11 @@ macro_rules! weak_spawns {
                 // SAFETY: the program's own arguments, passed on.
                 unsafe {
                     if $search {
-                        exec::search(file, |path| spawn_descriptor(&NEXT, fd, path, actions, attributes, argv, envp))
+                        exec::search(
+                            file,
+                            |path| spawn_descriptor(&NEXT, fd, path, actions, attributes, argv, envp),
+                            || unfound(&NEXT, fd, file, actions, attributes, argv, envp),
+                        )
                     } else {
                         spawn_descriptor(&NEXT, fd, file, actions, attributes, argv, envp)
                     }
@@ -251,7 +318,7 @@ pub unsafe extern "C" fn system(command: *const c_char) -> c_int {
         announce_shell();
     }
     // SAFETY: the program's own argument.
-    exec::with_environment(|| unsafe { next(command) })
+    shell::with_environment(|| unsafe { next(command) })
 }
 
 #[unsafe(no_mangle)]
@@ -266,7 +333,31 @@ pub unsafe extern "C" fn popen(command: *const c_char, kind: *const c_char) -> *
     let next: unsafe extern "C" fn(*const c_char, *const c_char) -> *mut FILE = unsafe { core::mem::transmute(found) };
     announce_shell();
     // SAFETY: the program's own arguments.
-    exec::with_environment(|| unsafe { next(command, kind) })
+    shell::with_environment(|| unsafe { next(command, kind) })
+}
+
+/// A forked child may only do what needs no lock, which finding functions does.
+macro_rules! forks {
+    ($($name:ident, $text:literal;)*) => {
+        $(
+            #[unsafe(no_mangle)]
+            pub unsafe extern "C" fn $name() -> pid_t {
+                static NEXT: Next = Next::new($text);
+                crate::next::find_all();
+                let found = NEXT.get();
+                if found.is_null() {
+                    missing();
+                    return -1;
+                }
+                // SAFETY: the signature by the man page.
+                unsafe { core::mem::transmute::<*mut c_void, unsafe extern "C" fn() -> pid_t>(found)() }
+            }
+        )*
+    };
+}
+forks! {
+    fork, c"fork";
+    _Fork, c"_Fork";
 }
 
 macro_rules! ends {
@@ -290,5 +381,6 @@ crate::next::hooks! {
     fn chroot(path: *const c_char) -> c_int { |next, trace| { trace.untraced(Untraced::OtherRoot, b"chroot"); next(path) } }
     fn unshare(flags: c_int) -> c_int { |next, trace| { trace.untraced(Untraced::OtherRoot, b"unshare"); next(flags) } }
     fn setns(fd: c_int, kind: c_int) -> c_int { |next, trace| { trace.untraced(Untraced::OtherRoot, b"setns"); next(fd, kind) } }
+    fn wordexp(words: *const c_char, found: *mut c_void, flags: c_int) -> c_int { |next, trace| { trace.untraced(Untraced::ForeignProgram, b"wordexp"); next(words, found, flags) } }
     fn mount(source: *const c_char, target: *const c_char, kind: *const c_char, flags: core::ffi::c_ulong, data: *const c_void) -> c_int { |next, trace| { trace.untraced(Untraced::OtherRoot, b"mount"); next(source, target, kind, flags, data) } }
 }

@@ -19,6 +19,9 @@ static SYSCALL: Next = Next::new(c"syscall");
 static TARGET_SYSCALL: AtomicPtr<c_void> = AtomicPtr::new(core::ptr::null_mut());
 
 unsafe extern "C" fn note_syscall(number: c_long, a: usize, b: usize, c: usize, d: usize) {
+    if forks(number) {
+        crate::next::find_all();
+    }
     if TARGET_SYSCALL.load(Ordering::Relaxed).is_null() {
         TARGET_SYSCALL.store(SYSCALL.get(), Ordering::Relaxed);
     }
@@ -158,6 +161,14 @@ fn is_harmless(number: c_long) -> bool {
     ) || is_harmless_here(number)
 }
 
+fn forks(number: c_long) -> bool {
+    #[cfg(target_arch = "x86_64")]
+    if number == libc::SYS_fork {
+        return true;
+    }
+    number == libc::SYS_clone || number == libc::SYS_clone3
+}
+
 #[cfg(target_arch = "x86_64")]
 fn is_harmless_here(number: c_long) -> bool {
     matches!(
@@ -254,12 +265,13 @@ fn unknown(trace: &Trace, number: c_long) {
     trace.untraced(Untraced::UnknownSyscall, &[digit(number / 100), digit(number / 10), digit(number)]);
 }
 
-unsafe fn opens(trace: &Trace, at: At, flags: c_int) {
+/// Reports an `open` that is about to happen.
+pub unsafe fn opens(trace: &Trace, at: At, flags: c_int) {
     // SAFETY: the program's own path.
     unsafe {
         let missing = sys::access(at.dir, at.path, libc::F_OK);
         let creates = flags & libc::O_CREAT != 0;
-        open::report(trace, at, flags, open::existed(at, flags), if creates { 0 } else { (-missing) as u16 });
+        open::report(trace, at, flags, missing == 0, if creates { 0 } else { (-missing) as u16 });
     }
 }
 

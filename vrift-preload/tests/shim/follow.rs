@@ -1,0 +1,142 @@
+//! Calls that the shim must see.
+
+use std::fs;
+
+use vrift_core::event::{EventKind, flag};
+
+use crate::harness::Program;
+
+#[test]
+fn opening_to_read_with_create_is_a_read_of_what_is_there() {
+    let program = Program::new(
+        r#"
+        #include <fcntl.h>
+        int main(void) { return open("there", O_RDONLY | O_CREAT, 0644) < 0 || open("new", O_RDONLY | O_CREAT, 0644) < 0; }"#,
+    );
+    fs::write(program.path("there"), "text").expect("writes");
+    let run = program.run(&[]);
+    assert!(run.status.success());
+    assert_eq!(run.event(EventKind::OpenRead, "/there"), Some(0));
+    assert_eq!(run.event(EventKind::OpenWrite, "/there"), None);
+    assert_eq!(run.event(EventKind::OpenWrite, "/new"), Some(0));
+}
+
+#[test]
+fn truncating_says_whether_a_file_was_there() {
+    let program = Program::new(
+        r#"
+        #include <fcntl.h>
+        #include <stdio.h>
+        int main(void) { creat("there", 0644); fopen("new", "w"); return 0; }"#,
+    );
+    fs::write(program.path("there"), "text").expect("writes");
+    let run = program.run(&[]);
+    let flags = |end: &str| {
+        let event = run.trace.events.iter().find(|e| e.kind == EventKind::OpenWrite && e.path.ends_with(end.as_bytes()));
+        event.expect("an event").flags
+    };
+    assert_eq!(flags("/there"), flag::TRUNCATED | flag::EXISTED);
+    assert_eq!(flags("/new"), flag::TRUNCATED);
+}
+
+#[test]
+fn files_opened_for_a_spawned_child_are_seen() {
+    let program = Program::new(
+        r#"
+        #include <fcntl.h>
+        #include <spawn.h>
+        #include <sys/wait.h>
+        extern char **environ;
+        int main(void) {
+            posix_spawn_file_actions_t actions;
+            posix_spawn_file_actions_init(&actions);
+            posix_spawn_file_actions_addopen(&actions, 0, "in.txt", O_RDONLY, 0);
+            posix_spawn_file_actions_addopen(&actions, 1, "out.txt", O_WRONLY | O_CREAT | O_TRUNC, 0644);
+            char *argv[] = {"cat", 0};
+            pid_t pid;
+            if (posix_spawn(&pid, "/bin/cat", &actions, 0, argv, environ)) return 1;
+            int status;
+            waitpid(pid, &status, 0);
+            return status != 0;
+        }"#,
+    );
+    fs::write(program.path("in.txt"), "text").expect("writes");
+    let run = program.run(&[]);
+    assert!(run.status.success());
+    assert_eq!(run.event(EventKind::OpenRead, "/in.txt"), Some(0));
+    assert_eq!(run.event(EventKind::OpenWrite, "/out.txt"), Some(0));
+}
+
+#[test]
+fn a_child_spawned_in_another_folder_is_not_taken_for_one_of_this_folder() {
+    let program = Program::new(
+        r#"
+        #include <spawn.h>
+        #include <sys/wait.h>
+        extern char **environ;
+        int main(void) {
+            posix_spawn_file_actions_t actions;
+            posix_spawn_file_actions_init(&actions);
+            posix_spawn_file_actions_addchdir_np(&actions, "sub");
+            char *argv[] = {"./tool", 0};
+            pid_t pid;
+            if (posix_spawn(&pid, "./tool", &actions, 0, argv, environ)) return 1;
+            int status;
+            waitpid(pid, &status, 0);
+            return status != 0;
+        }"#,
+    );
+    fs::create_dir(program.path("sub")).expect("mkdir");
+    std::os::unix::fs::symlink("/bin/true", program.path("sub/tool")).expect("symlink");
+    let run = program.run(&[]);
+    assert!(run.status.success());
+    assert!(
+        run.event(EventKind::Exec, "/sub/tool").is_some() || run.trace.events.iter().any(|e| e.flags & flag::UNRESOLVED != 0)
+    );
+}
+
+#[test]
+fn changes_through_descriptors_are_seen() {
+    let program = Program::new(
+        r#"
+        #include <fcntl.h>
+        #include <sys/stat.h>
+        int main(void) { int fd = open("there", O_RDONLY); return fchmod(fd, 0600); }"#,
+    );
+    fs::write(program.path("there"), "text").expect("writes");
+    assert_eq!(program.run(&[]).event(EventKind::Modify, "/there"), Some(0));
+}
+
+#[test]
+fn old_and_odd_entries_are_seen() {
+    let program = Program::new(
+        r#"
+        #include <fcntl.h>
+        #include <pwd.h>
+        #include <stdio.h>
+        #include <unistd.h>
+        extern int __open(const char *, int, ...), __open64(const char *, int, ...);
+        int main(void) { __open("a", O_RDONLY); __open64("b", O_RDONLY); getpwuid(getuid()); return 0; }"#,
+    );
+    let run = program.run(&[]);
+    assert_eq!(run.event(EventKind::OpenRead, "/a"), Some(2));
+    assert_eq!(run.event(EventKind::OpenRead, "/b"), Some(2));
+    assert_eq!(run.event(EventKind::OpenRead, "/etc/passwd"), Some(0));
+}
+
+#[test]
+fn what_cannot_be_followed_is_said() {
+    let wordexp = Program::new(
+        r#"
+        #include <wordexp.h>
+        int main(void) { wordexp_t w; return wordexp("$(cat secret)", &w, 0); }"#,
+    );
+    assert!(wordexp.run(&[]).untraced());
+    let attribute = Program::new(
+        r#"
+        #include <sys/xattr.h>
+        int main(void) { return setxattr("p.c", "user.x", "1", 1, 0) != 0 ? 77 : 0; }"#,
+    );
+    let run = attribute.run(&[]);
+    assert!(run.untraced() || run.status.code() == Some(77));
+}

@@ -1,0 +1,6 @@
+//! The shim in small C programs: what they see of it, and what it sees of them.
+
+mod harness;
+
+mod follow;
+mod survive;
