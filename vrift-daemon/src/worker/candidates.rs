@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use vrift_core::action::{ActionRecord, InputState};
+use vrift_core::action::{ActionRecord, Input, InputState};
 use vrift_core::digest::Digest;
 use vrift_core::paths::Root;
 use vrift_store::manifest::StoredAction;
@@ -17,6 +17,9 @@ const MAX_INPUTS: usize = 600_000;
 /// Actions remembered for one key; the base manifest keeps as many.
 const MAX_PER_KEY: usize = 64;
 
+/// From so many inputs in one folder on, looking at the folder first pays.
+const SHARED: u32 = 3;
+
 /// Forgotten rows that are remembered as such, until the coordinator has removed them.
 const MAX_FORGOTTEN: usize = 10_000;
 
@@ -27,14 +30,22 @@ pub struct Candidate {
     /// The action.
     pub record: ActionRecord,
     /// In which order to look at its inputs.
-    pub order: Box<[u32]>,
+    pub order: Box<[Step]>,
 }
 
 impl Candidate {
     fn new(id: i64, record: ActionRecord) -> Arc<Self> {
-        let mut order: Vec<u32> = (0..record.inputs.len() as u32).collect();
-        order.sort_by_key(|i| {
-            let input = &record.inputs[*i as usize];
+        let mut in_folder: HashMap<&[u8], u32, foldhash::fast::RandomState> = HashMap::default();
+        for input in &record.inputs {
+            *in_folder.entry(folder_of(input.path.as_bytes())).or_default() += 1;
+        }
+        let step = |(index, input): (usize, &Input)| Step {
+            index: index as u32,
+            shared: in_folder.get(folder_of(input.path.as_bytes())).is_some_and(|n| *n >= SHARED),
+        };
+        let mut order: Vec<Step> = record.inputs.iter().enumerate().map(step).collect();
+        order.sort_by_key(|step| {
+            let input = &record.inputs[step.index as usize];
             let own = input.path.root().is_some_and(Root::per_checkout);
             match input.state {
                 // What people edit comes first, for it tells most candidates of a key apart.
@@ -55,6 +66,15 @@ impl Candidate {
     pub fn found_in(&self, row: i64) {
         self.id.store(row, Ordering::Relaxed);
     }
+}
+
+/// One input of a candidate.
+#[derive(Clone, Copy)]
+pub struct Step {
+    /// Which.
+    pub index: u32,
+    /// Several inputs are in its folder.
+    pub shared: bool,
 }
 
 /// The remembered actions.
@@ -141,9 +161,14 @@ impl Candidates {
     }
 }
 
+/// The folder's part of a path.
+fn folder_of(path: &[u8]) -> &[u8] {
+    path.iter().rposition(|c| *c == b'/').map_or(&[], |at| &path[..at])
+}
+
 #[cfg(test)]
 mod tests {
-    use vrift_core::action::{Input, Request, Tool};
+    use vrift_core::action::{Request, Tool};
     use vrift_core::paths::TemplatePath;
 
     use super::*;

@@ -5,7 +5,8 @@ use vrift_core::rules;
 use vrift_core::wire::{Change, RestoreStep, StdioText};
 use vrift_store::{Blob, Cas};
 
-use super::candidates::Candidate;
+use super::candidates::{Candidate, Step};
+use super::sight::{Sight, kind_name, look};
 use super::world::{Verdict, World, value_digest};
 
 /// Why a stored action is not the answer.
@@ -98,14 +99,14 @@ fn shown(world: &World<'_>, name: &[u8], value: &[u8]) -> String {
 fn first_input_change(candidate: &Candidate, world: &World<'_>) -> Option<Change> {
     let mut buffer = Vec::with_capacity(256);
     let mut unread = Vec::new();
-    for index in &candidate.order {
-        match compare(&candidate.record, *index, world, &mut buffer, false) {
-            Ok(Verdict::Unread) => unread.push(*index),
+    for step in &candidate.order {
+        match compare(&candidate.record, *step, world, &mut buffer, false) {
+            Ok(Verdict::Unread) => unread.push(*step),
             Ok(_) => {}
             Err(change) => return Some(change),
         }
     }
-    unread.into_iter().find_map(|index| compare(&candidate.record, index, world, &mut buffer, true).err())
+    unread.into_iter().find_map(|step| compare(&candidate.record, step, world, &mut buffer, true).err())
 }
 
 /// The files and folders that are not as they were; contents that would have to be read to tell only where `read` allows.
@@ -115,10 +116,10 @@ pub fn input_changes<'r>(
     read: impl Fn(u64) -> bool + 'r,
 ) -> impl Iterator<Item = Change> + 'r {
     let mut buffer = Vec::with_capacity(256);
-    candidate.order.iter().filter_map(move |index| {
-        match compare(&candidate.record, *index, world, &mut buffer, false) {
+    candidate.order.iter().filter_map(move |step| {
+        match compare(&candidate.record, *step, world, &mut buffer, false) {
             Ok(Verdict::Unread) => {
-                let size = std::fs::metadata(super::world::as_path(&buffer)).map_or(0, |meta| meta.len());
+                let size = look(&buffer).map_or(0, |sight| sight.stamp.size);
                 if !read(size) {
                     return None;
                 }
@@ -126,19 +127,19 @@ pub fn input_changes<'r>(
             Ok(_) => return None,
             Err(change) => return Some(change),
         }
-        compare(&candidate.record, *index, world, &mut buffer, true).err()
+        compare(&candidate.record, *step, world, &mut buffer, true).err()
     })
 }
 
 /// Compares one input; the error says how it differs.
-fn compare(record: &ActionRecord, index: u32, world: &World<'_>, buffer: &mut Vec<u8>, read: bool) -> Result<Verdict, Change> {
-    let Some(input) = record.inputs.get(index as usize) else { return Ok(Verdict::Same) };
+fn compare(record: &ActionRecord, step: Step, world: &World<'_>, buffer: &mut Vec<u8>, read: bool) -> Result<Verdict, Change> {
+    let Some(input) = record.inputs.get(step.index as usize) else { return Ok(Verdict::Same) };
     let change =
         |new: String| Change { kind: "file".to_owned(), name: input.path.to_string(), old: state_name(&input.state), new };
     let Some(path) = world.expand(&input.path, buffer) else {
         return Err(change("in a folder that is unknown here".to_owned()));
     };
-    match world.compare(path, &input.state, read) {
+    match world.compare(path, step.shared, &input.state, read) {
         Verdict::Differs(new) => Err(change(new)),
         other => Ok(other),
     }
@@ -148,7 +149,7 @@ fn compare(record: &ActionRecord, index: u32, world: &World<'_>, buffer: &mut Ve
 pub fn state_name(state: &InputState) -> String {
     match state {
         InputState::Absent => "absent".to_owned(),
-        InputState::Kind(kind) | InputState::Itself(kind) => super::world::kind_name(*kind).to_owned(),
+        InputState::Kind(kind) | InputState::Itself(kind) => kind_name(*kind).to_owned(),
         InputState::Link(digest) => format!("a link {}", digest.short()),
         InputState::Listing(digest) => format!("entries {}", digest.short()),
         InputState::Content(digest) => digest.short(),
@@ -171,7 +172,7 @@ fn restoration(record: &ActionRecord, world: &World<'_>, cas: &Cas) -> Result<Re
         // An empty file is made, not fetched.
         if let Some(blob) = Blob::of_output(output).filter(|blob| blob.size > 0) {
             match cas.check(&blob) {
-                Ok(meta) => world.digests.learn_blob(&meta, blob.digest),
+                Ok(meta) => world.digests.learn_blob(&Sight::from(&meta), blob.digest),
                 Err(_) if output.optional => continue,
                 Err(fault) => {
                     let damaged = (!matches!(fault, vrift_store::BlobFault::Missing { .. })).then_some(blob);

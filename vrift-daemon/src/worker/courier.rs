@@ -71,8 +71,6 @@ pub struct Parts {
     pub id: ProjectId,
     /// Its root.
     pub root: AbsPath,
-    /// Its state folder, where it has one.
-    pub folder: Option<PathBuf>,
     /// The coordinator.
     pub upstream: Arc<Upstream>,
     /// Where digests come from.
@@ -108,6 +106,8 @@ impl Courier {
 
 struct Thread {
     parts: Parts,
+    /// The project's state folder, where it has one.
+    folder: Option<PathBuf>,
     delta: Option<DeltaWriter>,
     kept: VecDeque<Box<InsertParams>>,
     files: Vec<KnownFile>,
@@ -120,11 +120,11 @@ impl Thread {
     fn new(parts: Parts) -> Self {
         let now = Instant::now();
         let touch = TouchParams { hit: Vec::new(), forget: Vec::new() };
-        Self { parts, delta: None, kept: VecDeque::new(), files: Vec::new(), touch, active: now, saved: now }
+        Self { parts, folder: None, delta: None, kept: VecDeque::new(), files: Vec::new(), touch, active: now, saved: now }
     }
 
     fn run(mut self, queue: &Receiver<Job>) {
-        self.open_delta();
+        self.move_in();
         let mut due = Instant::now() + TICK;
         loop {
             match queue.recv_timeout(due.saturating_duration_since(Instant::now())) {
@@ -144,8 +144,21 @@ impl Thread {
         self.parts.ledger.save();
     }
 
+    /// Finds the project's state folder and reads what earlier workers left. A delta that is not there yet is made when
+    /// there is something to put into it: a build that starts has better things to do.
+    fn move_in(&mut self) {
+        match state_dir::prepare(&self.parts.home, self.parts.id, &self.parts.root) {
+            Ok(folder) => self.folder = Some(folder),
+            Err(e) => self.parts.notices.add(e.to_string()),
+        }
+        if self.folder.as_ref().is_some_and(|folder| DeltaWriter::file(folder).exists()) {
+            self.open_delta();
+        }
+        self.parts.ledger.settle_in(self.folder.clone());
+    }
+
     fn open_delta(&mut self) {
-        let Some(folder) = &self.parts.folder else { return };
+        let Some(folder) = &self.folder else { return };
         match DeltaWriter::open_or_rebuild(folder, self.parts.id) {
             Ok((delta, notice)) => {
                 notice.into_iter().for_each(|notice| self.parts.notices.add(notice));
@@ -213,7 +226,7 @@ impl Thread {
 
     /// `git clean` takes the project's state folder along: then it is made again, for what comes from now on.
     fn look_after_folder(&mut self) {
-        let Some(folder) = &self.parts.folder else { return };
+        let Some(folder) = &self.folder else { return };
         if DeltaWriter::file(folder).exists() {
             return;
         }

@@ -15,15 +15,12 @@
 //! after the start has at least that time. Times of the worker's own are compared with each other.
 
 use std::collections::HashMap;
-use std::fs::{self, Metadata};
-use std::os::unix::fs::MetadataExt;
 
 use vrift_core::digest::Digest;
 use vrift_core::wire::Stamp;
-use vrift_store::cas::file_stamp;
 
 use super::digests::{By, Digests, Known, Table, is_blob_like};
-use super::world::as_path;
+use super::sight::{Sight, as_path, look};
 use crate::clock::now_ns;
 
 /// Files looked at for one look-up.
@@ -53,16 +50,16 @@ impl Before {
     }
 
     /// Looks at a file that the command names.
-    pub fn look(&mut self, path: &[u8], digests: &Digests) -> Option<Metadata> {
+    pub fn look(&mut self, path: &[u8], digests: &Digests) -> Option<Sight> {
         if self.seen.len() >= MAX_SIGHTINGS {
             return None;
         }
         let looked = now_ns();
-        let meta = fs::metadata(as_path(path)).ok()?;
-        let stamp = file_stamp(&meta);
+        let sight = look(path).ok()?;
+        let stamp = sight.stamp;
         let sure = digests.will_show_change(as_path(path), &stamp, looked);
-        self.seen.insert(path.into(), Sighting { stamp, blob_like: is_blob_like(&meta), sure });
-        Some(meta)
+        self.seen.insert(path.into(), Sighting { stamp, blob_like: is_blob_like(&sight), sure });
+        Some(sight)
     }
 }
 
@@ -143,11 +140,6 @@ fn binding_held(how: &How, sighting: Option<&Sighting>, before: &Before, started
 fn is_same_inode(a: &Stamp, b: &Stamp) -> bool {
     // Not the mode: a blob gets a write bit with its first link.
     (a.dev, a.ino, a.size, a.mtime_ns) == (b.dev, b.ino, b.size, b.mtime_ns)
-}
-
-/// Whether `meta` is that of the file that had `stamp`, unchanged.
-pub fn is_unchanged(meta: &Metadata, stamp: &Stamp) -> bool {
-    meta.ino() == stamp.ino && file_stamp(meta) == *stamp
 }
 
 #[cfg(test)]

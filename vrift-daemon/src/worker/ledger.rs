@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -21,6 +21,9 @@ const MAX_SAVED: usize = 512;
 
 /// Sessions remembered; the one that was heard of first goes first.
 const MAX_SESSIONS: usize = 64;
+
+/// How long a question waits for what earlier workers left.
+const SETTLE_TIME: Duration = Duration::from_secs(2);
 
 /// Reasons counted apart in one summary.
 const MAX_REASONS: usize = 64;
@@ -79,8 +82,8 @@ struct Entry {
 
 /// The ledger.
 pub struct Ledger {
-    folder: Option<PathBuf>,
     inner: Mutex<Inner>,
+    settled: Condvar,
 }
 
 #[derive(Default)]
@@ -93,17 +96,39 @@ struct Inner {
     entries: VecDeque<Entry>,
     next: EntryId,
     changed: bool,
+    /// What earlier workers left was read.
+    settled: bool,
+    folder: Option<PathBuf>,
 }
 
 impl Ledger {
-    /// A ledger that keeps its state in `folder`, if there is one; what an earlier worker left there is read.
-    pub fn open(folder: Option<PathBuf>) -> Self {
-        let mut inner = Inner { next: 1, ..Inner::default() };
+    /// An empty ledger. It takes entries at once; questions wait until [`Ledger::settle_in`].
+    pub fn new() -> Self {
+        Self { inner: Mutex::new(Inner { next: 1, ..Inner::default() }), settled: Condvar::new() }
+    }
+
+    /// Reads what earlier workers left in `folder`, and keeps state there from now on; without a folder, nowhere.
+    pub fn settle_in(&self, folder: Option<PathBuf>) {
+        let (mut earlier, mut entries) = (SessionSummary::default(), Vec::new());
         if let Some(folder) = &folder {
-            inner.earlier = read::<State>(&folder.join("state.json")).lifetime;
-            inner.entries = read::<Log>(&folder.join("session.json")).entries.into();
+            earlier = read::<State>(&folder.join("state.json")).lifetime;
+            entries = read::<Log>(&folder.join("session.json")).entries;
         }
-        Self { folder, inner: Mutex::new(inner) }
+        let mut inner = lock(&self.inner);
+        inner.earlier = earlier;
+        for entry in entries.into_iter().rev() {
+            inner.entries.push_front(entry);
+        }
+        inner.folder = folder;
+        inner.settled = true;
+        self.settled.notify_all();
+    }
+
+    /// The ledger with what earlier workers left; bounded.
+    fn whole(&self) -> MutexGuard<'_, Inner> {
+        let inner = lock(&self.inner);
+        let waited = self.settled.wait_timeout_while(inner, SETTLE_TIME, |inner| !inner.settled);
+        waited.unwrap_or_else(PoisonError::into_inner).0
     }
 
     /// A look-up was answered.
@@ -172,13 +197,13 @@ impl Ledger {
 
     /// Since this worker started, and since the project was first built.
     pub fn totals(&self) -> (SessionSummary, SessionSummary) {
-        let inner = lock(&self.inner);
+        let inner = self.whole();
         (inner.total.clone(), inner.lifetime())
     }
 
     /// The look-ups that `query`, part of a label or of a path, finds; newest first.
     pub fn why(&self, query: &str, limit: usize) -> Vec<WhyEntry> {
-        let inner = lock(&self.inner);
+        let inner = self.whole();
         let matches = |entry: &&Entry| {
             entry.why.label.contains(query)
                 || entry.paths.contains(query)
@@ -189,14 +214,14 @@ impl Ledger {
 
     /// Writes what changed since the last time.
     pub fn save(&self) {
-        let Some(folder) = &self.folder else { return };
-        let (state, log) = {
+        let (folder, state, log) = {
             let mut inner = lock(&self.inner);
+            let Some(folder) = inner.folder.clone() else { return };
             if !std::mem::take(&mut inner.changed) {
                 return;
             }
             let skip = inner.entries.len().saturating_sub(MAX_SAVED);
-            (State { lifetime: inner.lifetime() }, Log { entries: inner.entries.iter().skip(skip).cloned().collect() })
+            (folder, State { lifetime: inner.lifetime() }, Log { entries: inner.entries.iter().skip(skip).cloned().collect() })
         };
         write(&folder.join("state.json"), &state);
         write(&folder.join("session.json"), &log);
@@ -293,6 +318,12 @@ fn write<T: Serialize>(path: &Path, state: &T) {
 mod tests {
     use super::*;
 
+    fn settled(folder: Option<&Path>) -> Ledger {
+        let ledger = Ledger::new();
+        ledger.settle_in(folder.map(Path::to_owned));
+        ledger
+    }
+
     fn entry(label: &str, outcome: Outcome) -> NewEntry {
         NewEntry { label: label.to_owned(), outcome, reason: "why".to_owned(), paths: "src/lib.rs".to_owned(), saved_cpu_us: 7 }
     }
@@ -301,7 +332,7 @@ mod tests {
     fn numbers_add_up_and_outlive_the_worker() {
         let dir = tempfile::tempdir().expect("tempdir");
         let took = Duration::from_micros(5);
-        let ledger = Ledger::open(Some(dir.path().to_owned()));
+        let ledger = settled(Some(dir.path()));
         ledger.looked_up("s", took, entry("a", Outcome::Hit));
         let miss = ledger.looked_up("s", took, entry("b", Outcome::Miss));
         ledger.stored("s");
@@ -314,7 +345,7 @@ mod tests {
         assert_eq!(of(&ledger.totals().0), (1, 1, 1, 7, 15));
         ledger.save();
 
-        let ledger = Ledger::open(Some(dir.path().to_owned()));
+        let ledger = settled(Some(dir.path()));
         ledger.looked_up("u", took, entry("a", Outcome::Hit));
         assert_eq!(of(&ledger.totals().0), (1, 0, 0, 7, 5));
         assert_eq!(of(&ledger.totals().1), (2, 1, 1, 14, 20));
@@ -326,7 +357,7 @@ mod tests {
 
     #[test]
     fn a_hit_that_failed_is_taken_back() {
-        let ledger = Ledger::open(None);
+        let ledger = settled(None);
         ledger.looked_up("s", Duration::ZERO, entry("a", Outcome::Hit));
         ledger.take_back_hit("s", 7);
         ledger.not_stored("s", None, "it could not be restored");
@@ -339,6 +370,6 @@ mod tests {
         let dir = tempfile::tempdir().expect("tempdir");
         fs::write(dir.path().join("state.json"), "{").expect("writes");
         fs::write(dir.path().join("session.json"), "[]").expect("writes");
-        assert_eq!(Ledger::open(Some(dir.path().to_owned())).totals().1, SessionSummary::default());
+        assert_eq!(settled(Some(dir.path())).totals().1, SessionSummary::default());
     }
 }

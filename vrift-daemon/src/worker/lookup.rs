@@ -18,6 +18,7 @@ use super::key;
 use super::ledger::{EntryId, NewEntry, Outcome};
 use super::nearest;
 use super::session::{Pending, Session, Unexplained};
+use super::sight::{Sight, look};
 use super::world::World;
 use crate::clock::now_ns;
 
@@ -108,16 +109,17 @@ fn refusal(worker: &Worker, params: &LookupParams) -> Result<Digest, String> {
         return Err(why);
     }
     let fail = |e: std::io::Error| format!("cannot read the program {}: {e}", params.program);
-    let meta = std::fs::metadata(params.program.as_path()).map_err(fail)?;
-    if !meta.is_file() {
+    let sight = look(params.program.as_bytes()).map_err(fail)?;
+    if !sight.is_file() {
         return Err(format!("the program {} is no file", params.program));
     }
-    let (_, known) = worker.digests.content(params.program.as_bytes(), &meta, None).map_err(fail)?;
+    let (_, known) = worker.digests.content(params.program.as_bytes(), &sight, None).map_err(fail)?;
     Ok(known.digest)
 }
 
 /// Looks for a stored result that holds: those that are remembered first, then the base manifest.
 fn search(worker: &Worker, key: &Digest, world: &World<'_>) -> Found {
+    world.look_anew();
     let mut near = None;
     let mut tried = worker.candidates.get(key);
     for candidate in &tried {
@@ -191,10 +193,12 @@ fn look_at_named_files(worker: &Worker, params: &LookupParams, key: &Digest, bef
     let mut work = FieldHasher::new("vrift-work-1");
     work.field(key.as_bytes());
     for path in params.argv.iter().skip(1).filter_map(|arg| named_path(arg, &params.cwd)) {
-        let Some(meta) = before.look(path.as_bytes(), &worker.digests).filter(std::fs::Metadata::is_file) else { continue };
-        let known = match worker.digests.peek(path.as_bytes(), &meta, None) {
+        let Some(sight) = before.look(path.as_bytes(), &worker.digests).filter(Sight::is_file) else { continue };
+        let known = match worker.digests.peek(path.as_bytes(), &sight, None) {
             Some(known) => Some(known),
-            None if meta.len() <= MAX_NAMED_FILE => worker.digests.content(path.as_bytes(), &meta, None).ok().map(|(_, k)| k),
+            None if sight.stamp.size <= MAX_NAMED_FILE => {
+                worker.digests.content(path.as_bytes(), &sight, None).ok().map(|(_, k)| k)
+            }
             None => None,
         };
         if let Some(known) = known {

@@ -32,6 +32,7 @@ mod record;
 mod scripts;
 mod service;
 mod session;
+mod sight;
 mod upstream;
 mod world;
 
@@ -47,7 +48,7 @@ use std::time::{Duration, Instant};
 use vrift_core::identity::ProjectId;
 use vrift_core::paths::AbsPath;
 use vrift_core::wire;
-use vrift_store::{Cas, state_dir};
+use vrift_store::Cas;
 
 use crate::args::{self, WorkerArgs};
 use crate::build;
@@ -135,23 +136,15 @@ fn serve(args: WorkerArgs) -> Result<(), StartError> {
     stop.on_signals();
 
     let notices = Arc::new(Notices::default());
-    let folder = match state_dir::prepare(&home, id, &root) {
-        Ok(folder) => Some(folder),
-        Err(e) => {
-            notices.add(e.to_string());
-            None
-        }
-    };
     let base = Arc::new(Base::new(home.clone()));
     let cas = Arc::new(Cas::open(home.the_source()));
     let digests = Arc::new(Digests::new(Arc::clone(&cas), root.clone(), Arc::clone(&base) as Arc<dyn digests::SharedFiles>));
-    let ledger = Arc::new(Ledger::open(folder.clone()));
+    let ledger = Arc::new(Ledger::new());
     let upstream = Upstream::new(home.clone(), coordinator);
     let parts = Parts {
         home: home.clone(),
         id,
         root: root.clone(),
-        folder,
         upstream: Arc::clone(&upstream),
         digests: Arc::clone(&digests),
         ledger: Arc::clone(&ledger),
@@ -165,7 +158,7 @@ fn serve(args: WorkerArgs) -> Result<(), StartError> {
         build: build::own(),
         cas,
         base: Arc::clone(&base),
-        digests,
+        digests: Arc::clone(&digests),
         candidates: Candidates::default(),
         bindings: Bindings::default(),
         scripts: scripts::Scripts::default(),
@@ -180,7 +173,7 @@ fn serve(args: WorkerArgs) -> Result<(), StartError> {
     base.warm_up();
     crate::log::start(&home.log(), &format!("vdir_d-{}", &id.to_hex()[..16]));
     tracing::info!("serving {} for {root}", socket.display());
-    watch(&stop, &activity, &[(socket.as_path(), own_socket), (root.as_path(), own_root)]);
+    watch(&stop, &activity, &digests, &[(socket.as_path(), own_socket), (root.as_path(), own_root)]);
     // Whoever connects from here on must find no socket rather than a silent one.
     if inode(&socket) == own_socket {
         let _ = std::fs::remove_file(&socket);
@@ -207,12 +200,14 @@ fn listen(socket: &Path, listening: bool) -> io::Result<UnixListener> {
 }
 
 /// Returns when it is time to end; `own` are things without which there is nothing to serve, and what they were at first.
-fn watch(stop: &Stop, activity: &Activity, own: &[(&Path, Option<(u64, u64)>)]) {
+fn watch(stop: &Stop, activity: &Activity, digests: &Digests, own: &[(&Path, Option<(u64, u64)>)]) {
     let mut busy = (Instant::now(), 0);
     while !stop.wait(TICK) {
         let accepted = activity.accepted();
         if activity.connections() > 0 || accepted != busy.1 {
             busy = (Instant::now(), accepted);
+        } else {
+            digests.rest();
         }
         if busy.0.elapsed() >= IDLE || own.iter().any(|(path, was)| inode(path) != *was) {
             return;

@@ -4,7 +4,7 @@
 //! whether it was so when the command began, see [`super::evidence`].
 
 use std::collections::HashSet;
-use std::fs::{self, Metadata};
+use std::fs;
 
 use vrift_core::action::{Access, ActionRecord, FileKind, Input, InputState, OutputState, Place};
 use vrift_core::paths::AbsPath;
@@ -14,9 +14,10 @@ use vrift_store::Blob;
 use super::Worker;
 use super::courier::Job;
 use super::digests::{is_blob_like, is_volatile};
-use super::evidence::{Before, is_unchanged};
+use super::evidence::Before;
 use super::session::{Pending, Session};
-use super::world::{is_absent, kind_name, kind_of, link_digest};
+use super::sight::{Sight, is_absent, kind_name, look, look_itself};
+use super::world::link_digest;
 
 /// Why a run is not stored: one sentence.
 type Reason = String;
@@ -83,14 +84,14 @@ fn learn_outputs(worker: &Worker, params: &RecordParams) -> Result<(), Reason> {
     for output in &params.outputs {
         if let Some(blob) = Blob::of_output(output).filter(|blob| blob.size > 0) {
             let meta = worker.cas.check(&blob).map_err(|fault| format!("an output is not in the store: {fault}"))?;
-            worker.digests.learn_blob(&meta, blob.digest);
+            worker.digests.learn_blob(&Sight::from(&meta), blob.digest);
         }
     }
     for seen in &params.stamps {
-        let Ok(meta) = fs::metadata(seen.path.as_path()) else { continue };
-        if is_unchanged(&meta, &seen.stamp) {
+        let Ok(sight) = look(seen.path.as_bytes()) else { continue };
+        if sight.stamp == seen.stamp {
             worker.digests.learn_file(&seen.path, seen.stamp, seen.digest);
-        } else if is_blob_like(&meta) {
+        } else if is_blob_like(&sight) {
             worker.bindings.adopted(seen.path.as_bytes(), seen.digest, seen.stamp);
         }
     }
@@ -126,30 +127,30 @@ impl Finder<'_> {
     fn state(&self, claim: &InputClaim) -> Result<InputState, Reason> {
         let path = &claim.path;
         match claim.access {
-            Access::Absent => match fs::metadata(path.as_path()) {
+            Access::Absent => match look(path.as_bytes()) {
                 Err(e) if is_absent(&e) => Ok(InputState::Absent),
                 Ok(_) if self.outputs.contains(path) => Ok(InputState::Absent),
                 Ok(_) => Err(format!("{path} appeared while it ran")),
                 Err(e) => Err(format!("cannot look at {path}: {e}")),
             },
-            Access::Kind => Ok(InputState::Kind(kind_of(&self.look(path)?))),
+            Access::Kind => Ok(InputState::Kind(self.look(path)?.kind)),
             Access::Link => self.link(path),
             Access::Listing => self.listing(path),
             Access::Content => self.content(path),
         }
     }
 
-    fn look(&self, path: &AbsPath) -> Result<Metadata, Reason> {
-        fs::metadata(path.as_path()).map_err(|e| match is_absent(&e) {
+    fn look(&self, path: &AbsPath) -> Result<Sight, Reason> {
+        look(path.as_bytes()).map_err(|e| match is_absent(&e) {
             true => format!("{path} vanished while it ran"),
             false => format!("cannot look at {path}: {e}"),
         })
     }
 
     fn link(&self, path: &AbsPath) -> Result<InputState, Reason> {
-        let meta = fs::symlink_metadata(path.as_path()).map_err(|e| format!("cannot look at {path}: {e}"))?;
-        if !meta.is_symlink() {
-            return Ok(InputState::Itself(kind_of(&meta)));
+        let sight = look_itself(path.as_bytes()).map_err(|e| format!("cannot look at {path}: {e}"))?;
+        if sight.kind != FileKind::Symlink {
+            return Ok(InputState::Itself(sight.kind));
         }
         let target = fs::read_link(path.as_path()).map_err(|e| format!("cannot read the link {path}: {e}"))?;
         let target = std::os::unix::ffi::OsStringExt::into_vec(target.into_os_string());
@@ -157,12 +158,12 @@ impl Finder<'_> {
     }
 
     fn listing(&self, path: &AbsPath) -> Result<InputState, Reason> {
-        let meta = self.look(path)?;
-        if !meta.is_dir() {
-            return Ok(InputState::Kind(kind_of(&meta)));
+        let sight = self.look(path)?;
+        if sight.kind != FileKind::Dir {
+            return Ok(InputState::Kind(sight.kind));
         }
         let (stamp, known) =
-            self.worker.digests.listing(path.as_bytes(), &meta).map_err(|e| format!("cannot list {path}: {e}"))?;
+            self.worker.digests.listing(path.as_bytes(), &sight).map_err(|e| format!("cannot list {path}: {e}"))?;
         if !self.worker.bindings.held_since(path.as_bytes(), &stamp, &known, self.before, self.started_ns) {
             return Err(format!("the folder {path} changed while it ran"));
         }
@@ -170,8 +171,8 @@ impl Finder<'_> {
     }
 
     fn content(&self, path: &AbsPath) -> Result<InputState, Reason> {
-        let meta = self.look(path)?;
-        match kind_of(&meta) {
+        let sight = self.look(path)?;
+        match sight.kind {
             FileKind::File => {}
             FileKind::Other if !is_constant(path.as_bytes()) => {
                 return Err(format!("it read {path}, which is {}", kind_name(FileKind::Other)));
@@ -184,7 +185,7 @@ impl Finder<'_> {
         let (stamp, known) = self
             .worker
             .digests
-            .content(path.as_bytes(), &meta, self.expected(path))
+            .content(path.as_bytes(), &sight, self.expected(path))
             .map_err(|e| format!("cannot read {path}: {e}"))?;
         let held = is_volatile(path.as_bytes())
             || self.worker.bindings.held_since(path.as_bytes(), &stamp, &known, self.before, self.started_ns);

@@ -1,20 +1,19 @@
 //! What a client would see: files, folders and variables as they are now.
 
 use std::cell::RefCell;
-use std::ffi::OsStr;
-use std::fs::{self, Metadata};
+use std::collections::HashMap;
+use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::FileTypeExt;
-use std::path::Path;
 
 use vrift_core::action::{EnvInput, FileKind, InputState, Tool};
 use vrift_core::bytes::ByteText;
 use vrift_core::digest::Digest;
 use vrift_core::paths::{Root, Roots, TemplatePath};
 
-use super::digests::{Digests, is_volatile};
+use super::digests::{Digests, Place, is_volatile};
 use super::key::split;
+use super::sight::{Sight, as_path, is_absent, kind_name, look, look_itself};
 
 /// One client's surroundings.
 pub struct World<'a> {
@@ -28,6 +27,8 @@ pub struct World<'a> {
     env: Vec<(&'a [u8], &'a [u8])>,
     /// Of the values in `env`, as far as they were needed.
     env_digests: RefCell<Vec<Option<Digest>>>,
+    /// Folders, as this search finds them.
+    places: RefCell<HashMap<Vec<u8>, Place, foldhash::fast::RandomState>>,
 }
 
 /// How an input compares with what was recorded.
@@ -49,7 +50,7 @@ impl<'a> World<'a> {
         env.sort_by_key(|(name, _)| *name);
         env.dedup_by_key(|(name, _)| *name);
         let env_digests = RefCell::new(vec![None; env.len()]);
-        Self { digests, roots, tool, env, env_digests }
+        Self { digests, roots, tool, env, env_digests, places: RefCell::default() }
     }
 
     /// All variables, by name.
@@ -88,66 +89,110 @@ impl<'a> World<'a> {
         Some(buffer)
     }
 
-    /// Compares the input at `path` with what was recorded of it. A content that is not known is read only if `read` says so.
-    pub fn compare(&self, path: &[u8], recorded: &InputState, read: bool) -> Verdict {
+    /// Forgets where folders were found: another search looks for itself.
+    pub fn look_anew(&self) {
+        self.places.borrow_mut().clear();
+    }
+
+    /// Compares the input at `path` with what was recorded of it. `shared` says that others are in the same folder, so that
+    /// it pays to look from there. A content that is not known is read only if `read` says so.
+    pub fn compare(&self, path: &[u8], shared: bool, recorded: &InputState, read: bool) -> Verdict {
         match recorded {
-            InputState::Absent => match fs::metadata(as_path(path)) {
-                Err(e) if is_absent(&e) => Verdict::Same,
-                Ok(meta) => Verdict::Differs(kind_name(kind_of(&meta)).to_owned()),
-                Err(e) => Verdict::Differs(e.to_string()),
+            InputState::Absent => match self.lacks(path, shared) {
+                Ok(()) => Verdict::Same,
+                Err(Ok(sight)) => Verdict::Differs(kind_name(sight.kind).to_owned()),
+                Err(Err(e)) => Verdict::Differs(e.to_string()),
             },
-            InputState::Kind(kind) => same_kind(fs::metadata(as_path(path)), *kind),
-            InputState::Itself(kind) => same_kind(fs::symlink_metadata(as_path(path)), *kind),
+            InputState::Kind(kind) => same_kind(self.look(path, shared, true), *kind),
+            InputState::Itself(kind) => same_kind(self.look(path, shared, false), *kind),
             InputState::Link(wanted) => match fs::read_link(as_path(path)) {
                 Ok(target) if link_digest(self.roots, target.as_os_str().as_bytes()) == *wanted => Verdict::Same,
                 Ok(target) => Verdict::Differs(format!("a link to {}", target.display())),
                 Err(e) if is_absent(&e) => Verdict::Differs("absent".to_owned()),
                 Err(_) => Verdict::Differs("no link".to_owned()),
             },
-            InputState::Listing(wanted) => self.compare_listing(path, wanted),
-            InputState::Content(wanted) => self.compare_content(path, wanted, read),
+            InputState::Listing(wanted) => self.compare_listing(path, shared, wanted),
+            InputState::Content(wanted) => self.compare_content(path, shared, wanted, read),
         }
     }
 
-    fn compare_listing(&self, path: &[u8], wanted: &Digest) -> Verdict {
-        match fs::metadata(as_path(path)).and_then(|meta| self.digests.listing(path, &meta)) {
+    fn compare_listing(&self, path: &[u8], shared: bool, wanted: &Digest) -> Verdict {
+        match self.look(path, shared, true).and_then(|sight| self.digests.listing(path, &sight)) {
             Ok((_, known)) if known.digest == *wanted => Verdict::Same,
             Ok((_, known)) => Verdict::Differs(format!("entries {}", known.digest.short())),
-            Err(e) if is_absent(&e) => Verdict::Differs("absent".to_owned()),
-            Err(e) => Verdict::Differs(e.to_string()),
+            Err(e) => differs(&e),
         }
     }
 
-    fn compare_content(&self, path: &[u8], wanted: &Digest, read: bool) -> Verdict {
-        let meta = match fs::metadata(as_path(path)) {
-            Ok(meta) if meta.is_file() => meta,
-            Ok(meta) => return Verdict::Differs(kind_name(kind_of(&meta)).to_owned()),
-            Err(e) if is_absent(&e) => return Verdict::Differs("absent".to_owned()),
-            Err(e) => return Verdict::Differs(e.to_string()),
+    fn compare_content(&self, path: &[u8], shared: bool, wanted: &Digest, read: bool) -> Verdict {
+        let sight = match self.look(path, shared, true) {
+            Ok(sight) if sight.is_file() => sight,
+            Ok(sight) => return Verdict::Differs(kind_name(sight.kind).to_owned()),
+            Err(e) => return differs(&e),
         };
         let known = match is_volatile(path) {
             true => None,
-            false => self.digests.peek(path, &meta, Some(*wanted)),
+            false => self.digests.peek(path, &sight, Some(*wanted)),
         };
         let digest = match known {
             Some(known) => known.digest,
             None if !read => return Verdict::Unread,
-            None => match self.digests.content(path, &meta, Some(*wanted)) {
+            None => match self.digests.content(path, &sight, Some(*wanted)) {
                 Ok((_, known)) => known.digest,
                 Err(e) => return Verdict::Differs(e.to_string()),
             },
         };
         if digest == *wanted { Verdict::Same } else { Verdict::Differs(digest.short()) }
     }
+
+    fn look(&self, path: &[u8], shared: bool, follow: bool) -> io::Result<Sight> {
+        match self.place(path, shared) {
+            Some((Place::Open { folder, .. }, name)) => folder.look(name, follow),
+            Some((Place::Gone, _)) => Err(io::ErrorKind::NotFound.into()),
+            _ if follow => look(path),
+            _ => look_itself(path),
+        }
+    }
+
+    /// Whether nothing is at `path`; the error says what is, or why that is not known.
+    fn lacks(&self, path: &[u8], shared: bool) -> Result<(), io::Result<Sight>> {
+        match self.place(path, shared) {
+            Some((Place::Open { folder, stamp, sure }, name)) => folder.lacks(name, &stamp, sure),
+            Some((Place::Gone, _)) => Ok(()),
+            _ => match look(path) {
+                Err(e) if is_absent(&e) => Ok(()),
+                other => Err(other),
+            },
+        }
+    }
+
+    /// The folder of `path` and the name in it.
+    fn place<'p>(&self, path: &'p [u8], shared: bool) -> Option<(Place, &'p [u8])> {
+        if !shared || is_volatile(path) {
+            return None;
+        }
+        let at = path.iter().rposition(|c| *c == b'/').filter(|at| *at > 0)?;
+        let (folder, name) = (&path[..at], &path[at + 1..]);
+        let mut places = self.places.borrow_mut();
+        if let Some(place) = places.get(folder) {
+            return Some((place.clone(), name));
+        }
+        let place = self.digests.folder(folder);
+        places.insert(folder.to_vec(), place.clone());
+        Some((place, name))
+    }
 }
 
-fn same_kind(found: io::Result<Metadata>, wanted: FileKind) -> Verdict {
+fn same_kind(found: io::Result<Sight>, wanted: FileKind) -> Verdict {
     match found {
-        Ok(meta) if kind_of(&meta) == wanted => Verdict::Same,
-        Ok(meta) => Verdict::Differs(kind_name(kind_of(&meta)).to_owned()),
-        Err(e) if is_absent(&e) => Verdict::Differs("absent".to_owned()),
-        Err(e) => Verdict::Differs(e.to_string()),
+        Ok(sight) if sight.kind == wanted => Verdict::Same,
+        Ok(sight) => Verdict::Differs(kind_name(sight.kind).to_owned()),
+        Err(e) => differs(&e),
     }
+}
+
+fn differs(error: &io::Error) -> Verdict {
+    Verdict::Differs(if is_absent(error) { "absent".to_owned() } else { error.to_string() })
 }
 
 /// The digest that stands for a variable's value: of its bytes with known roots replaced.
@@ -158,39 +203,4 @@ pub fn value_digest(roots: &Roots, value: &[u8]) -> Digest {
 /// The digest that stands for a symbolic link's target: of its bytes with known roots replaced.
 pub fn link_digest(roots: &Roots, target: &[u8]) -> Digest {
     Digest::of(&roots.template_text(target).bytes)
-}
-
-/// Whether an error means that nothing is there.
-pub fn is_absent(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
-}
-
-/// The kind of what `meta` describes.
-pub fn kind_of(meta: &Metadata) -> FileKind {
-    let kind = meta.file_type();
-    if kind.is_file() {
-        FileKind::File
-    } else if kind.is_dir() {
-        FileKind::Dir
-    } else if kind.is_symlink() {
-        FileKind::Symlink
-    } else {
-        debug_assert!(kind.is_fifo() || kind.is_socket() || kind.is_block_device() || kind.is_char_device());
-        FileKind::Other
-    }
-}
-
-/// A kind, for messages.
-pub fn kind_name(kind: FileKind) -> &'static str {
-    match kind {
-        FileKind::File => "a file",
-        FileKind::Dir => "a folder",
-        FileKind::Symlink => "a link",
-        FileKind::Other => "no file or folder",
-    }
-}
-
-/// Bytes as a path.
-pub fn as_path(path: &[u8]) -> &Path {
-    Path::new(OsStr::from_bytes(path))
 }

@@ -136,7 +136,7 @@ fn a_project_that_cannot_be_written_has_its_state_elsewhere() {
     client.build();
     client.hit();
     let opened = checkout.open();
-    assert!(bench.home.project_fallback(opened.id).join("manifest.db").exists());
+    wait_until("its delta is there", || bench.home.project_fallback(opened.id).join("manifest.db").exists());
 }
 
 #[test]

@@ -5,15 +5,14 @@
 //! modification time that all blobs share).
 
 use std::collections::HashMap;
-use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::sync::Mutex;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use vrift_core::digest::Digest;
 use vrift_store::cas::{BLOB_MTIME, MODE_EXEC, MODE_PLAIN, is_blob_mode};
 use vrift_store::{Blob, Cas};
 
+use super::super::sight::Sight;
 use crate::sync::lock;
 
 /// Inodes that are remembered; then the memory starts anew.
@@ -24,7 +23,7 @@ const MAX_INODES: usize = 500_000;
 struct InodeKey {
     dev: u64,
     ino: u64,
-    birth: SystemTime,
+    birth_ns: i64,
 }
 
 /// Which inodes are blobs.
@@ -34,37 +33,36 @@ pub struct Inodes {
 }
 
 /// Whether a file has the attributes of a blob.
-pub fn is_blob_like(meta: &Metadata) -> bool {
-    let mode = meta.mode() & 0o7777;
-    meta.mtime() == BLOB_MTIME
-        && meta.mtime_nsec() == 0
+pub fn is_blob_like(sight: &Sight) -> bool {
+    let mode = sight.permissions();
+    sight.is_file()
+        && sight.stamp.mtime_ns == BLOB_MTIME * 1_000_000_000
         && (is_blob_mode(MODE_PLAIN, mode) || is_blob_mode(MODE_EXEC, mode))
-        && meta.is_file()
 }
 
 impl Inodes {
-    /// Remembers that the file with `meta`, just checked in the store, is the blob `digest`.
-    pub fn learn(&self, meta: &Metadata, digest: Digest) {
-        let Some(key) = key(meta) else { return };
+    /// Remembers that the file with `sight`, just checked in the store, is the blob `digest`.
+    pub fn learn(&self, sight: &Sight, digest: Digest) {
+        let Some(key) = key(sight) else { return };
         let mut known = lock(&self.known);
         if known.len() >= MAX_INODES {
             known.clear();
         }
-        known.insert(key, (meta.size(), digest));
+        known.insert(key, (sight.stamp.size, digest));
     }
 
-    /// The content of the blob-like file with `meta`, as far as it was seen in the store.
-    pub fn recall(&self, meta: &Metadata) -> Option<Digest> {
-        let (size, digest) = *lock(&self.known).get(&key(meta)?)?;
-        (size == meta.size()).then_some(digest)
+    /// The content of the blob-like file with `sight`, as far as it was seen in the store.
+    pub fn recall(&self, sight: &Sight) -> Option<Digest> {
+        let (size, digest) = *lock(&self.known).get(&key(sight)?)?;
+        (size == sight.stamp.size).then_some(digest)
     }
 
-    /// Whether the blob-like file with `meta` is the blob `digest`, by asking the store.
-    pub fn confirm(&self, cas: &Cas, meta: &Metadata, digest: Digest) -> bool {
-        let blob = Blob { digest, size: meta.size(), exec: is_blob_mode(MODE_EXEC, meta.mode() & 0o7777) };
+    /// Whether the blob-like file with `sight` is the blob `digest`, by asking the store.
+    pub fn confirm(&self, cas: &Cas, sight: &Sight, digest: Digest) -> bool {
+        let blob = Blob { digest, size: sight.stamp.size, exec: is_blob_mode(MODE_EXEC, sight.permissions()) };
         match cas.check(&blob) {
-            Ok(own) if (own.dev(), own.ino()) == (meta.dev(), meta.ino()) => {
-                self.learn(&own, digest);
+            Ok(own) if (own.dev(), own.ino()) == (sight.stamp.dev, sight.stamp.ino) => {
+                self.learn(&Sight::from(&own), digest);
                 true
             }
             _ => false,
@@ -73,7 +71,6 @@ impl Inodes {
 }
 
 /// `None` where the file system tells no birth: then only the store itself can say what the file is.
-fn key(meta: &Metadata) -> Option<InodeKey> {
-    let birth = meta.created().ok().filter(|birth| *birth > UNIX_EPOCH)?;
-    Some(InodeKey { dev: meta.dev(), ino: meta.ino(), birth })
+fn key(sight: &Sight) -> Option<InodeKey> {
+    Some(InodeKey { dev: sight.stamp.dev, ino: sight.stamp.ino, birth_ns: sight.birth_ns? })
 }

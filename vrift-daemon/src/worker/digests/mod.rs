@@ -11,15 +11,14 @@
 //! the delta manifest, those of shared trees (toolchains, the registry, the system) in the base manifest, so that the worker
 //! of another checkout does not hash a compiler again.
 
+mod folders;
 mod grain;
 mod hash;
 mod inodes;
 mod table;
 
 use std::collections::HashSet;
-use std::fs::Metadata;
 use std::io;
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
@@ -27,10 +26,12 @@ use vrift_core::digest::Digest;
 use vrift_core::paths::AbsPath;
 use vrift_core::wire::{KnownFile, Stamp};
 use vrift_store::Cas;
-use vrift_store::cas::file_stamp;
 
+use super::sight::{Sight, as_path};
 use crate::clock::now_ns;
 use crate::sync::lock;
+use folders::Folders;
+pub use folders::Place;
 use grain::Grain;
 use inodes::Inodes;
 pub use inodes::is_blob_like;
@@ -102,6 +103,7 @@ pub struct Digests {
     /// Folders outside the project that are this user's own business: their files are not saved for other projects.
     private: Mutex<Vec<AbsPath>>,
     asked: Mutex<HashSet<Box<[u8]>>>,
+    folders: Folders,
     hashing: Mutex<HashSet<Box<[u8]>>>,
     hashed: Condvar,
     unsaved: Mutex<Unsaved>,
@@ -120,10 +122,21 @@ impl Digests {
             listings: Table::default(),
             private: Mutex::default(),
             asked: Mutex::default(),
+            folders: Folders::default(),
             hashing: Mutex::default(),
             hashed: Condvar::new(),
             unsaved: Mutex::default(),
         }
+    }
+
+    /// The folder at `path`, for looking at many files in it.
+    pub fn folder(&self, path: &[u8]) -> Place {
+        self.folders.find(path, &self.grain)
+    }
+
+    /// Nobody has asked for a while: what is held open is let go.
+    pub fn rest(&self) {
+        self.folders.let_go();
     }
 
     /// How many files are known.
@@ -152,9 +165,9 @@ impl Digests {
         }
     }
 
-    /// The file with `meta`, just checked in the store, is the blob `digest`.
-    pub fn learn_blob(&self, meta: &Metadata, digest: Digest) {
-        self.inodes.learn(meta, digest);
+    /// The file with `sight`, just checked in the store, is the blob `digest`.
+    pub fn learn_blob(&self, sight: &Sight, digest: Digest) {
+        self.inodes.learn(sight, digest);
     }
 
     /// A client read the file at `path` while it had `stamp`.
@@ -164,20 +177,20 @@ impl Digests {
         }
     }
 
-    /// What is in the regular file at `path`, whose `stat` is `meta`, if that is known without reading it. `expected` is a
+    /// What is in the regular file at `path`, whose `stat` is `sight`, if that is known without reading it. `expected` is a
     /// content that it may well have.
-    pub fn peek(&self, path: &[u8], meta: &Metadata, expected: Option<Digest>) -> Option<Known> {
-        if is_blob_like(meta) {
-            if let Some(digest) = self.inodes.recall(meta) {
+    pub fn peek(&self, path: &[u8], sight: &Sight, expected: Option<Digest>) -> Option<Known> {
+        if is_blob_like(sight) {
+            if let Some(digest) = self.inodes.recall(sight) {
                 return Some(Known { digest, by: By::Blob });
             }
             if let Some(digest) = expected
-                && self.inodes.confirm(&self.cas, meta, digest)
+                && self.inodes.confirm(&self.cas, sight, digest)
             {
                 return Some(Known { digest, by: By::Blob });
             }
         }
-        let stamp = file_stamp(meta);
+        let stamp = sight.stamp;
         let entry = self.files.get(path).or_else(|| {
             self.ask_shared(path);
             self.files.get(path)
@@ -186,7 +199,7 @@ impl Digests {
             return Some(Known { digest: entry.digest, by: By::Stamp { since: entry.since } });
         }
         // Adopted by the store, or linked elsewhere, since it was hashed: it may be the blob of what it was.
-        (is_blob_like(meta) && self.inodes.confirm(&self.cas, meta, entry.digest))
+        (is_blob_like(sight) && self.inodes.confirm(&self.cas, sight, entry.digest))
             .then_some(Known { digest: entry.digest, by: By::Blob })
     }
 
@@ -194,23 +207,23 @@ impl Digests {
     ///
     /// # Errors
     /// Where it cannot be read, or does not stop changing.
-    pub fn content(&self, path: &[u8], meta: &Metadata, expected: Option<Digest>) -> io::Result<(Stamp, Known)> {
+    pub fn content(&self, path: &[u8], sight: &Sight, expected: Option<Digest>) -> io::Result<(Stamp, Known)> {
         if is_volatile(path) {
             let digest = hash::stream(as_path(path), MAX_STREAM)?;
-            return Ok((file_stamp(meta), Known { digest, by: By::Reading }));
+            return Ok((sight.stamp, Known { digest, by: By::Reading }));
         }
-        if let Some(known) = self.peek(path, meta, expected) {
-            return Ok((file_stamp(meta), known));
+        if let Some(known) = self.peek(path, sight, expected) {
+            return Ok((sight.stamp, known));
         }
-        let _turn = (meta.len() >= LONG_FILE).then(|| self.wait_turn(path));
+        let _turn = (sight.stamp.size >= LONG_FILE).then(|| self.wait_turn(path));
         if _turn.is_some()
-            && let Some(known) = self.peek(path, meta, expected)
+            && let Some(known) = self.peek(path, sight, expected)
         {
-            return Ok((file_stamp(meta), known));
+            return Ok((sight.stamp, known));
         }
         let began = now_ns();
         let (stamp, digest) = hash::file(as_path(path))?;
-        if is_blob_like(meta) && self.inodes.confirm(&self.cas, meta, digest) {
+        if is_blob_like(sight) && self.inodes.confirm(&self.cas, sight, digest) {
             return Ok((stamp, Known { digest, by: By::Blob }));
         }
         if !self.will_show_change(as_path(path), &stamp, began) {
@@ -221,12 +234,12 @@ impl Digests {
         Ok((stamp, Known { digest, by: By::Stamp { since } }))
     }
 
-    /// The digest of the names in the folder at `path`, whose `stat` is `meta`, and the stamp that goes with it.
+    /// The digest of the names in the folder at `path`, whose `stat` is `sight`, and the stamp that goes with it.
     ///
     /// # Errors
     /// Where it cannot be listed, or does not stop changing.
-    pub fn listing(&self, path: &[u8], meta: &Metadata) -> io::Result<(Stamp, Known)> {
-        let stamp = file_stamp(meta);
+    pub fn listing(&self, path: &[u8], sight: &Sight) -> io::Result<(Stamp, Known)> {
+        let stamp = sight.stamp;
         if let Some(entry) = self.listings.get(path).filter(|entry| entry.stamp == stamp) {
             return Ok((stamp, Known { digest: entry.digest, by: By::Stamp { since: entry.since } }));
         }
@@ -312,10 +325,6 @@ fn neighbourhood(path: &[u8]) -> &[u8] {
     }
     let parent = path.iter().rposition(|c| *c == b'/').map_or(&b""[..], |at| &path[..at]);
     if parent.iter().filter(|c| **c == b'/').count() < 2 { b"" } else { parent }
-}
-
-fn as_path(path: &[u8]) -> &Path {
-    Path::new(std::ffi::OsStr::from_bytes(path))
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The digest cache on real files.
 
 use std::fs::{self, File, FileTimes, Permissions};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
@@ -37,8 +38,8 @@ impl Bench {
 
     fn of(&self, name: &str) -> Known {
         let path = self.path(name);
-        let meta = fs::metadata(&path).expect("exists");
-        self.digests.content(path.as_os_str().as_bytes(), &meta, None).expect("reads").1
+        let sight = Sight::from(&fs::metadata(&path).expect("exists"));
+        self.digests.content(path.as_os_str().as_bytes(), &sight, None).expect("reads").1
     }
 }
 
@@ -82,7 +83,7 @@ fn a_link_of_a_blob_is_known_without_being_read() {
     let cas = Cas::open(bench.path("store"));
     let blob = cas.insert_bytes(b"artifact").expect("inserts");
     let meta = cas.check(&blob).expect("sound");
-    bench.digests.learn_blob(&meta, blob.digest);
+    bench.digests.learn_blob(&Sight::from(&meta), blob.digest);
     fs::hard_link(cas.path(&blob), bench.path("lib.rmeta")).expect("links");
     assert_eq!(bench.of("lib.rmeta"), Known { digest: blob.digest, by: By::Blob });
     assert_eq!(bench.digests.len(), 0, "nothing was hashed");
@@ -100,7 +101,7 @@ fn a_blob_is_recognised_by_the_expected_content_after_a_restart() {
     let blob = cas.insert_bytes(b"artifact").expect("inserts");
     let path = bench.path("lib.rmeta");
     fs::hard_link(cas.path(&blob), &path).expect("links");
-    let meta = fs::metadata(&path).expect("exists");
+    let meta = Sight::from(&fs::metadata(&path).expect("exists"));
     let bytes = path.as_os_str().as_bytes();
     assert_eq!(bench.digests.peek(bytes, &meta, Some(Digest::of(b"other"))), None);
     let known = bench.digests.peek(bytes, &meta, Some(blob.digest)).expect("recognised");
@@ -116,7 +117,7 @@ fn looking_like_a_blob_is_not_enough() {
     let time = SystemTime::UNIX_EPOCH + Duration::from_secs(BLOB_MTIME as u64);
     File::options().write(true).open(&path).expect("opens").set_times(FileTimes::new().set_modified(time)).expect("utimes");
     fs::set_permissions(&path, Permissions::from_mode(0o444)).expect("chmod");
-    assert!(is_blob_like(&fs::metadata(&path).expect("exists")));
+    assert!(is_blob_like(&Sight::from(&fs::metadata(&path).expect("exists"))));
     assert_eq!(bench.of("fake").digest, Digest::of(b"fake"));
     change_unseen(&path, b"FAKE");
     assert_eq!(bench.of("fake").digest, Digest::of(b"FAKE"));
@@ -128,7 +129,7 @@ fn names_come_and_go_in_listings() {
     fs::create_dir(bench.path("d")).expect("creates");
     let of = || {
         let path = bench.path("d");
-        let meta = fs::metadata(&path).expect("exists");
+        let meta = Sight::from(&fs::metadata(&path).expect("exists"));
         bench.digests.listing(path.as_os_str().as_bytes(), &meta).expect("lists").1.digest
     };
     let mut seen = vec![of()];
