@@ -77,7 +77,8 @@ fn may_list_all(command: &Command, trace: &Trace, seen: &Seen) -> bool {
     programs.filter(|program| !rules::reads_env_by_name(program)).chain(macros).any(|file| !asks_by_name(command, file))
 }
 
-fn is_built_here(command: &Command, path: &[u8]) -> bool {
+/// Whether the file lies where this build's own programs are.
+pub fn is_built_here(command: &Command, path: &[u8]) -> bool {
     [Root::Project, Root::Target].iter().any(|root| command.roots.get(*root).is_some_and(|at| path.starts_with(at.as_bytes())))
 }
 

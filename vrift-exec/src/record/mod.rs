@@ -3,6 +3,7 @@
 //! In doubt nothing is stored: every function here that cannot vouch for its part returns the reason as an error.
 
 mod accesses;
+mod direct;
 mod environment;
 mod outputs;
 mod resolve;
@@ -32,6 +33,7 @@ pub fn record(command: &Command, plan: MissPlan, finished: &Finished) -> Result<
     }
     whole::check(finished, trace)?;
     let seen = accesses::collect(command, trace)?;
+    direct::check(command, trace, &seen)?;
     let environment = environment::inputs(command, trace, &seen)?;
     let cas = Cas::open(command.source.as_path());
     let left = outputs::collect(command, &cas, &seen, dates::needs_own_time(command, plan.build_script.as_ref()))?;
