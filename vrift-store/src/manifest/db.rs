@@ -107,13 +107,14 @@ impl Db {
         let err = self.err();
         let get = |name: &str| self.conn.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).map_err(&err);
         let (found, application) = (get("user_version")?, get("application_id")?);
+        // Asked first: whatever else a later version changes, what it wrote is left alone.
+        if found > schema.version() {
+            return Err(ManifestError::Newer { path: self.path.clone(), found, known: schema.version() });
+        }
         // Migrations are one transaction, so ours has tables only together with a version.
         let tables = || self.conn.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get::<_, i64>(0)).map_err(&err);
         if found < 0 || found > 0 && application != APPLICATION_ID || found == 0 && tables()? > 0 {
             return Err(self.corrupt("it is a database of another program"));
-        }
-        if found > schema.version() {
-            return Err(ManifestError::Newer { path: self.path.clone(), found, known: schema.version() });
         }
         Ok(found)
     }
