@@ -18,8 +18,15 @@ impl ArenaFile {
     /// Creates an arena of `capacity` bytes.
     ///
     /// # Errors
-    /// What `memfd_create(2)`, `ftruncate(2)` or `mmap(2)` give.
+    /// What `memfd_create(2)`, `ftruncate(2)` or `mmap(2)` give; [`io::ErrorKind::FileTooLarge`] where this process may not
+    /// make files as large as that, which would otherwise end it by SIGXFSZ.
     pub fn create(capacity: usize) -> io::Result<Self> {
+        let mut limit = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
+        // SAFETY: the buffer is a `struct rlimit`.
+        unsafe { libc::getrlimit(libc::RLIMIT_FSIZE, &raw mut limit) };
+        if limit.rlim_cur < capacity as libc::rlim_t {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
         // SAFETY: the name is a NUL-terminated constant.
         let fd = unsafe { libc::memfd_create(c"vrift-arena".as_ptr(), libc::MFD_CLOEXEC) };
         if fd < 0 {

@@ -10,10 +10,11 @@ mod signals;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use vrift_core::action::Stream;
@@ -63,7 +64,7 @@ pub fn run(command: &Command, argv: &[ByteText]) -> io::Result<Finished> {
     // The slave ends of terminals live on in the command otherwise, and the master would never see their end.
     drop(child_command);
     signals::forward_to(child.id());
-    let stdio = pump::pump(streams.sources(&mut child), |text| flags::restore_paths(command, text));
+    let stdio = pump::pump(streams.sources(&mut child), ending_of(child.id()), |text| flags::restore_paths(command, text));
     let status = child.wait()?;
     let survivors = has_children();
     let wall_us = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
@@ -190,12 +191,44 @@ fn coarse_now() -> u64 {
     u64::try_from(now.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(now.tv_nsec).unwrap_or(0)
 }
 
-/// Waits until one of the files is readable or closed; returns which are.
-fn wait_readable<'a>(files: impl Iterator<Item = &'a File>) -> Vec<bool> {
+/// A descriptor that is readable once the child has ended; nothing on kernels that have no such thing.
+fn ending_of(child: u32) -> Option<File> {
+    // SAFETY: takes numbers alone.
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, child as libc::pid_t, 0) };
+    let fd = i32::try_from(fd).ok().filter(|fd| *fd >= 0)?;
+    // SAFETY: the descriptor is new and nobody else's.
+    Some(File::from(unsafe { OwnedFd::from_raw_fd(fd) }))
+}
+
+/// Whether this process is the copy that [`stay_behind`] made.
+static BEHIND: AtomicBool = AtomicBool::new(false);
+
+/// Forks; returns true in the copy, which is to pass on what a surviving process says, and false in the original.
+fn stay_behind() -> bool {
+    // SAFETY: this process has one thread.
+    match unsafe { libc::fork() } {
+        0 => BEHIND.store(true, Ordering::Relaxed),
+        copy if copy > 0 => return false,
+        // No copy: the original waits.
+        _ => {}
+    }
+    true
+}
+
+/// Ends the copy once there is nothing left to pass on.
+fn end_if_behind() {
+    if BEHIND.load(Ordering::Relaxed) {
+        // SAFETY: takes a number alone. What the process holds is its original's to tidy up.
+        unsafe { libc::_exit(0) };
+    }
+}
+
+/// Waits until one of the files is readable or closed, or for `limit` milliseconds if that is not negative; returns which are.
+fn wait_readable<'a>(files: impl Iterator<Item = &'a File>, limit: i32) -> Vec<bool> {
     let mut polls: Vec<_> = files.map(|file| libc::pollfd { fd: file.as_raw_fd(), events: libc::POLLIN, revents: 0 }).collect();
     loop {
         // SAFETY: the list is valid for its length.
-        let ready = unsafe { libc::poll(polls.as_mut_ptr(), polls.len() as libc::nfds_t, -1) };
+        let ready = unsafe { libc::poll(polls.as_mut_ptr(), polls.len() as libc::nfds_t, limit) };
         if ready >= 0 {
             return polls.iter().map(|poll| poll.revents != 0).collect();
         }

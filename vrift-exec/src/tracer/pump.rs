@@ -22,15 +22,33 @@ pub struct Source {
 /// All output in order, a piece a stream; nothing where it is too much.
 pub type Kept = Option<Vec<(Stream, Vec<u8>)>>;
 
-/// Passes on until every source has ended, as whoever reads this process's output would wait for the program's.
+/// How long output may go on, milliseconds, once the program has ended: what is still in a pipe comes at once.
+const REST_MS: i32 = 50;
+
+/// Passes on until every source has ended.
+///
+/// `program` is a descriptor that is readable once the program has ended, if there is one. Where sources outlive it, some
+/// process that it left behind holds them: whoever waits for the program must not wait for that. A copy of this process goes on
+/// in the background, and nothing is kept.
 ///
 /// `rewrite` may give other text to pass on and keep instead.
-pub fn pump(mut sources: Vec<Source>, rewrite: impl Fn(&[u8]) -> Option<Vec<u8>>) -> Kept {
+pub fn pump(mut sources: Vec<Source>, mut program: Option<File>, rewrite: impl Fn(&[u8]) -> Option<Vec<u8>>) -> Kept {
     let mut kept = Some(Vec::new());
     let mut total = 0;
     let mut buffer = vec![0; CHUNK];
+    let mut rest = -1;
     while !sources.is_empty() {
-        let mut ready = wait_readable(sources.iter().map(|source| &source.from)).into_iter();
+        let mut ready = wait_readable(sources.iter().map(|source| &source.from).chain(&program), rest);
+        if ready.len() > sources.len() && ready.pop() == Some(true) {
+            (program, rest) = (None, REST_MS);
+        } else if rest >= 0 && !ready.contains(&true) {
+            if super::stay_behind() {
+                rest = -1;
+            } else {
+                return None;
+            }
+        }
+        let mut ready = ready.into_iter();
         sources.retain_mut(|source| {
             if !ready.next().unwrap_or(true) {
                 return true;
@@ -51,6 +69,7 @@ pub fn pump(mut sources: Vec<Source>, rewrite: impl Fn(&[u8]) -> Option<Vec<u8>>
             }
         });
     }
+    super::end_if_behind();
     kept
 }
 
