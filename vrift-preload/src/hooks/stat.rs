@@ -111,9 +111,11 @@ unsafe fn resolved_path(trace: &Trace, path: *const c_char, result: *mut c_char)
         path::absolute(At::cwd(path), |pieces| {
             let mut room = [0; path::ROOM];
             let Some(whole) = pieces.and_then(|pieces| join(pieces, &mut room)) else { return };
-            folders(trace, whole);
             if error == 0 {
+                folders(trace, whole);
                 links(trace, whole);
+            } else {
+                folders_until_missing(trace, whole);
             }
         });
         if !result.is_null() {
@@ -126,6 +128,21 @@ unsafe fn resolved_path(trace: &Trace, path: *const c_char, result: *mut c_char)
 fn folders(trace: &Trace, whole: &[u8]) {
     for (at, _) in whole.iter().enumerate().skip(1).filter(|(_, c)| **c == b'/') {
         trace.known_path(EventKind::Lstat, 0, &whole[..at]);
+    }
+}
+
+/// The folders that resolving looked at before it failed.
+fn folders_until_missing(trace: &Trace, whole: &[u8]) {
+    let mut room = [0_u8; path::ROOM];
+    for (at, _) in whole.iter().enumerate().skip(1).filter(|(_, c)| **c == b'/') {
+        let (Some(to), Some(folder)) = (room.get_mut(..at), whole.get(..at)) else { return };
+        to.copy_from_slice(folder);
+        // SAFETY: zeroes follow the name in the room.
+        let missing = unsafe { crate::sys::access(libc::AT_FDCWD, room.as_ptr().cast(), libc::F_OK) };
+        trace.known_path(EventKind::Lstat, (-missing) as u16, folder);
+        if missing != 0 || at + 1 >= room.len() {
+            return;
+        }
     }
 }
 

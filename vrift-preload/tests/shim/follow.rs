@@ -140,3 +140,18 @@ fn what_cannot_be_followed_is_said() {
     let run = attribute.run(&[]);
     assert!(run.untraced() || run.status.code() == Some(77));
 }
+
+#[test]
+fn a_path_that_cannot_be_resolved_has_no_folders_beyond_the_missing_one() {
+    let program = Program::new(
+        r#"
+        #include <stdlib.h>
+        int main(void) { return realpath("sub/none/../deeper/x", 0) != 0; }"#,
+    );
+    fs::create_dir(program.path("sub")).expect("mkdir");
+    let run = program.run(&[]);
+    assert!(run.status.success());
+    assert_eq!(run.event(EventKind::Lstat, "/sub"), Some(0));
+    assert_eq!(run.event(EventKind::Lstat, "/sub/none"), Some(2));
+    assert_eq!(run.event(EventKind::Lstat, "/sub/none/.."), None);
+}
