@@ -10,6 +10,7 @@ use std::process::{Command, Stdio};
 
 use nix::sys::stat::{Mode, umask};
 use nix::unistd;
+use rustix::process::{Resource, getrlimit, setrlimit};
 
 /// Leaves the starter: own session, umask 077, folder `/`, no descriptor above 2. A descriptor that stayed open would keep
 /// a build's jobserver or a terminal's pipe alive.
@@ -19,6 +20,20 @@ pub fn leave_starter() {
     umask(Mode::from_bits_truncate(0o077));
     let _ = unistd::chdir("/");
     close_inherited();
+    allow_descriptors();
+}
+
+/// Asks for room for all clients, their leases and open folders: the usual limit of 1024 descriptors is for `select`, which
+/// is not used here.
+fn allow_descriptors() {
+    const WANTED: u64 = 8192;
+    let mut limit = getrlimit(Resource::Nofile);
+    let most = limit.maximum.map_or(WANTED, |hard| hard.min(WANTED));
+    if limit.current.is_some_and(|soft| soft < most) {
+        limit.current = Some(most);
+        // Otherwise the old limit holds, and clients beyond it wait.
+        let _ = setrlimit(Resource::Nofile, limit);
+    }
 }
 
 /// Points the standard streams at `/dev/null`.
