@@ -141,8 +141,8 @@ impl Service for Coordinator {
     }
 
     /// Workers keep connections open, for their leases and for the next call.
-    fn awaited(&self, _: &Session) -> bool {
-        true
+    fn awaited(&self, session: &Session) -> bool {
+        session.worker
     }
 
     fn closed(&self, session: Session) {
