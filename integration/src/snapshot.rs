@@ -79,7 +79,8 @@ impl Snapshot {
             } else {
                 let content = std::fs::read(entry.path()).with_context(|| format!("cannot read `{}`", entry.path().display()))?;
                 let executable = entry.metadata()?.permissions().mode() & 0o111 != 0;
-                let (digest, loose) = (blake3::hash(&content), loose(entry.path(), &content));
+                let digest = blake3::hash(&content);
+                let loose = loose(entry.path(), &content, digest);
                 Entry::File { digest, size: content.len() as u64, loose, executable }
             };
             all.insert(entry.path().strip_prefix(dir)?.to_owned(), found);
@@ -113,14 +114,25 @@ impl Snapshot {
     }
 }
 
-/// Of what must be the same, whatever else varies: an archive's members; elsewhere the bytes without their order.
-fn loose(path: &Path, content: &[u8]) -> blake3::Hash {
-    let archive = path.extension().is_some_and(|ext| ext == "rlib");
-    archive.then(|| crate::archive::loose_digest(content)).flatten().unwrap_or_else(|| {
-        let mut sorted = content.to_vec();
-        sorted.sort_unstable();
-        blake3::hash(&sorted)
-    })
+/// Of what must be the same, whatever else varies: an archive's members; of a small file the bytes without their order.
+fn loose(path: &Path, content: &[u8], digest: blake3::Hash) -> blake3::Hash {
+    // Files whose order may vary are short lists; sorting large ones would take longer than the builds.
+    const SMALL: usize = 1 << 16;
+    if path.extension().is_some_and(|ext| ext == "rlib") {
+        return crate::archive::loose_digest(content).unwrap_or(digest);
+    }
+    if content.len() > SMALL {
+        return digest;
+    }
+    let mut counts = [0_u32; 256];
+    for byte in content {
+        counts[usize::from(*byte)] += 1;
+    }
+    let mut hasher = blake3::Hasher::new();
+    counts.iter().for_each(|count| {
+        hasher.update(&count.to_le_bytes());
+    });
+    hasher.finalize()
 }
 
 /// How two files are compared that need not be the same byte for byte.
@@ -219,7 +231,7 @@ mod tests {
         let exceptions = Exceptions::load()?;
         let entry = |content: &[u8], path: &str| {
             let digest = blake3::hash(content);
-            let loose = loose(Path::new(path), content);
+            let loose = loose(Path::new(path), content, digest);
             Some(Entry::File { digest, size: content.len() as u64, loose, executable: false })
         };
         let allowed = |path: &str, left: &[u8], right: &[u8]| {

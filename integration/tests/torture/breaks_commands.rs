@@ -4,6 +4,7 @@ use anyhow::ensure;
 use integration::Result;
 use integration::checkout::Checkout;
 use integration::env::TestEnv;
+use integration::snapshot::{Exceptions, Snapshot};
 use integration::{host, small};
 
 /// Runs `cargo vrift <args>` in two checkouts and plain Cargo in a third; the second one must do no work, and all must say
@@ -71,16 +72,51 @@ fn tests() -> Result {
 fn doc() -> Result {
     let env = TestEnv::new()?;
     let first = env.checkout("first")?;
-    small::workspace(&first)?;
-    first.vrift("doc --no-deps").ok()?;
+    small::app(&first, "//! Docs.\n\n/// Says.\npub fn say() {}\n\nfn main() {}\n", "")?;
+    first.vrift("doc").ok()?;
     let second = first.copy("second")?;
-    second.vrift("doc --no-deps").judged()?.nothing_ran()?;
-    ensure!(second.path("target/doc/app/index.html").exists() && second.path("target/doc/base/fn.say.html").exists());
-    let plain = first.copy("plain")?;
-    plain.cargo("doc --no-deps").ok()?;
-    let page = "target/doc/base/fn.say.html";
-    ensure!(second.read(page)? == plain.read(page)?);
-    second.cargo("doc --no-deps").judged()?.nothing_ran()
+    second.vrift("doc").judged()?.nothing_ran()?;
+    same_pages(&second, "doc")?;
+    second.cargo("doc").judged()?.nothing_ran()
+}
+
+#[test]
+fn doc_of_a_workspace() -> Result {
+    // Several runs of rustdoc write to the same index files, in any order: they may run again, but nothing may be lost.
+    let env = TestEnv::new()?;
+    let first = env.checkout("first")?;
+    small::workspace(&first)?;
+    for name in ["one", "two", "three"] {
+        let checkout = first.copy(name)?;
+        checkout.vrift("doc --no-deps").ok()?;
+        same_pages(&checkout, "doc --no-deps")?;
+    }
+    first.vrift("doc --no-deps").ok()?;
+    first.edit("base/src/lib.rs", "pub fn say()", "pub fn more() {}\n\npub fn say()")?;
+    first.vrift("doc --no-deps").ok()?;
+    ensure!(first.path("target/doc/base/fn.more.html").exists() && first.path("target/doc/mid/fn.say.html").exists());
+    Ok(())
+}
+
+/// Fails unless plain Cargo makes the same pages at the same place, and the same list of crates.
+fn same_pages(checkout: &Checkout<'_>, args: &str) -> Result {
+    let look = || -> Result<(Snapshot, Vec<String>)> {
+        let mut pages = Snapshot::of(&checkout.path("target/doc"))?;
+        // Those of single crates: the ones for all of them, and the indexes, depend on who came last.
+        pages.0.retain(|path, _| path.components().count() > 1 && path.extension().is_some_and(|ext| ext == "html"));
+        let list = checkout.read("target/doc/crates.js")?;
+        let names = list.split('"').filter(|word| word.chars().all(char::is_alphanumeric)).map(str::to_owned);
+        let names: std::collections::BTreeSet<_> = names.collect();
+        Ok((pages, names.into_iter().collect()))
+    };
+    let (ours, our_crates) = look()?;
+    std::fs::rename(checkout.path("target"), checkout.path("held"))?;
+    checkout.cargo(args).ok()?;
+    let (plain, crates) = look()?;
+    std::fs::remove_dir_all(checkout.path("target"))?;
+    std::fs::rename(checkout.path("held"), checkout.path("target"))?;
+    ensure!(!plain.0.is_empty() && our_crates == crates, "{our_crates:?} instead of {crates:?}");
+    ours.same_as(&plain, &Exceptions::none())
 }
 
 #[test]
@@ -89,7 +125,7 @@ fn clippy() -> Result {
         return Ok(());
     }
     let lint = |checkout: &Checkout<'_>| {
-        checkout.edit("mid/src/lib.rs", "    format!", "    if 1 == 1 { return String::new(); };\n    format!").map(|_| ())
+        checkout.edit("mid/src/lib.rs", "base::say())", "base::say()).replace('x', \"x\").to_string()").map(|_| ())
     };
     same(lint, "clippy")
 }
@@ -142,11 +178,15 @@ fn one_member_from_its_folder() -> Result {
     let first = env.checkout("first")?;
     small::workspace(&first)?;
     first.vrift("build").ok()?;
+    // For a member alone Cargo compiles some dependencies in another way.
+    first.vrift("build -p app").ok()?;
     let second = first.copy("second")?;
-    second.vrift("build").dir(second.path("mid/src")).judged()?.nothing_ran()?;
+    second.vrift("build").judged()?.nothing_ran()?;
     second.vrift("build --manifest-path app/Cargo.toml").judged()?.nothing_ran()?;
+    // From another folder Cargo asks the compiler for its version anew; it compiles nothing.
+    second.vrift("build").dir(second.path("mid/src")).judged()?.compiled_exactly(&[])?;
     let outside = second.env().cmd_in("cargo", second.env().path()).args(["vrift", "build", "--manifest-path"]);
-    outside.arg(second.path("Cargo.toml")).judged()?.nothing_ran()?;
+    outside.arg(second.path("Cargo.toml")).judged()?.compiled_exactly(&[])?;
     second.cargo("build").judged()?.nothing_ran()
 }
 

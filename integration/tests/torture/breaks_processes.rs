@@ -201,10 +201,13 @@ fn other_preloads() -> Result {
         let library = small::c_program(&env.checkout("library")?, "other.so", source, "-shared -fPIC")?;
         for name in ["one", "two"] {
             let checkout = first.copy(name)?;
-            let log = checkout.path("preload.log");
+            // Made before: root's own helpers, which change the user, load the library too.
+            let log = checkout.write("preload.log", "")?.path("preload.log");
             checkout.vrift("build").env("LD_PRELOAD", &library).env("PRELOAD_LOG", &log).ok()?;
             ensure!(checkout.output_of("app")? == SAYS);
-            ensure!(log.metadata()?.len() > 3, "the other library was dropped");
+            // Cargo, its subcommand and the compilers; of those none runs in the second checkout.
+            let least = if name == "one" { 5 } else { 2 };
+            ensure!(log.metadata()?.len() >= least, "the other library was dropped, in {name}");
         }
         Ok(())
     })

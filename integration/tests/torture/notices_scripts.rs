@@ -111,3 +111,43 @@ fn each_worktree_keeps_its_commit() -> Result {
     assert_eq!(clone.output_of("app")?, clone.cmd("git").args(["rev-parse", "HEAD"]).ok()?.stdout);
     Ok(())
 }
+
+const SEEDS: [(&str, &str); 3] = [("printf one > seed.txt", "x"), ("printf two > seed.txt", "x"), (":", "x")];
+
+#[test]
+fn a_file_read_and_then_removed() -> Result {
+    let env = TestEnv::new()?;
+    let ours = env.checkout("ours")?;
+    let body = "println!(\"cargo::rustc-env=SAID={}\", fs::read_to_string(\"seed.txt\").unwrap_or_default());\n\
+                let _ = fs::remove_file(\"seed.txt\");";
+    package(&ours, body)?;
+    side_by_side(&ours, &SEEDS)
+}
+
+#[test]
+fn a_file_moved_into_place() -> Result {
+    let env = TestEnv::new()?;
+    let ours = env.checkout("ours")?;
+    let body = "let to = env::var(\"OUT_DIR\").unwrap() + \"/moved.txt\";\nfs::write(&to, \"\").unwrap();\n\
+                let _ = fs::rename(\"seed.txt\", &to);\nprintln!(\"cargo::rustc-env=SAID=\");";
+    package(&ours, body)?;
+    ours.write("src/main.rs", "fn main() { println!(\"{}\", include_str!(concat!(env!(\"OUT_DIR\"), \"/moved.txt\"))); }\n")?;
+    side_by_side(&ours, &SEEDS)
+}
+
+/// As the crate `rustix` does it.
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn a_file_read_by_a_bare_system_call() -> Result {
+    let env = TestEnv::new()?;
+    let ours = env.checkout("ours")?;
+    let body = "unsafe fn call(n: usize, a: usize, b: usize, c: usize) -> usize { unsafe {\n\
+                let r; std::arch::asm!(\"syscall\", inlateout(\"rax\") n => r, in(\"rdi\") a, in(\"rsi\") b, in(\"rdx\") c,\n\
+                out(\"rcx\") _, out(\"r11\") _); r } }\n\
+                let mut text = [0_u8; 9];\n\
+                let len = unsafe { let fd = call(2, c\"seed.txt\".as_ptr() as usize, 0, 0);\n\
+                call(0, fd, text.as_mut_ptr() as usize, 9) };\n\
+                println!(\"cargo::rustc-env=SAID={}\", std::str::from_utf8(&text[..len]).unwrap());";
+    package(&ours, body)?;
+    side_by_side(&ours, &SEEDS[..2])
+}

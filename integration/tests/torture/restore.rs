@@ -38,7 +38,9 @@ fn cargo_has_nothing_to_do() -> Result {
         second.cargo("build").judged()?.compiled_exactly(&["app", "build_script_build"])?;
         ensure!(second.output_of("app")? == "base two, mid two, mac one, script two, app one\n");
         ensure!(first.output_of("app")? == SAYS);
-        Built::new(&second, "build", &["app"]).check()
+        let third = second.copy("third")?;
+        third.vrift("build").ok()?;
+        Built::new(&third, "build", &["app"]).check()
     })
 }
 
@@ -78,7 +80,7 @@ fn make_has_nothing_to_do() -> Result {
 fn every_kind_of_file() -> Result {
     as_root_and_user(|env| {
         let first = env.checkout("first")?;
-        small::app(&first, "fn main() { println!(\"{}\", env!(\"OUT_DIR\").len() > 0); }\n", "")?;
+        small::app(&first, "fn main() { println!(\"{}\", include_str!(concat!(env!(\"OUT_DIR\"), \"/tool\")).len()); }\n", "")?;
         first.write(
             "build.rs",
             "use std::{env, fs, os::unix::fs::{symlink, PermissionsExt}, path::PathBuf};\nfn main() {\n\

@@ -82,7 +82,8 @@ fn killed_in_the_middle() -> Result {
         next.ok()?;
         ensure!(second.output_of("app")? == PRINTS, "killed after {delay} ms");
         second.cargo("build").judged()?.nothing_ran()?;
-        if round % 4 == 0 {
+        // What plain Cargo made carries the checkout's path in its debug information.
+        if round % 4 == 1 {
             second.sh("find . -name '.vrift-*' -delete").ok()?;
             Built::new(&second, "build", &["app"]).check()?;
         }
