@@ -177,7 +177,11 @@ fn look(kind: EventKind, errno: u16) -> Option<Access> {
         // What a failed attempt to change tells of the path.
         EventKind::Mkdir if errno == libc::EEXIST => return Some(Access::Kind),
         EventKind::OpenWrite if errno == libc::EEXIST => return Some(Access::Kind),
-        EventKind::OpenWrite if errno == libc::ENOENT => return Some(Access::Absent),
+        EventKind::OpenWrite | EventKind::RenameFrom | EventKind::Remove | EventKind::Modify
+            if matches!(errno, libc::ENOENT | libc::ENOTDIR) =>
+        {
+            return Some(Access::Absent);
+        }
         _ => return None,
     };
     match errno {
