@@ -151,7 +151,10 @@ unsafe fn judge(context: &Context<'_>, trace: Option<&Trace>, path: *const c_cha
 
 /// Why `path` cannot be executed, as far as its name tells: an error's number, or 0. Folders may be searched, which the
 /// kernel's answer to `access` does not tell from executing.
-unsafe fn program_error(path: *const c_char) -> c_int {
+///
+/// # Safety
+/// `path` must be NUL-terminated.
+pub unsafe fn program_error(path: *const c_char) -> c_int {
     // SAFETY: the caller vouches for the path.
     unsafe {
         match sys::access(libc::AT_FDCWD, path, libc::X_OK) {
@@ -368,68 +371,6 @@ pub fn failed(errno: u16) {
     if let Some(trace) = state::trace() {
         trace.append(EventKind::ExecFailed, 0, errno, 0, &[]);
     }
-}
-
-/// Finds `file` in `PATH` as `execvp` does and calls `then` with where it is, again and again until one is executed: `then`
-/// returns the error's number, or 0. A name that is found nowhere is left to `unfound`, which searches by itself.
-///
-/// # Safety
-/// `file` must be NUL-terminated.
-pub unsafe fn search(
-    file: *const c_char,
-    mut then: impl FnMut(*const c_char) -> c_int,
-    unfound: impl FnOnce() -> c_int,
-) -> c_int {
-    // SAFETY: the caller vouches for `file`; `environ` is libc's list.
-    let (name, search) = unsafe { (path::bytes(file), find(state::libc_environ().cast(), b"PATH").unwrap_or(b"/bin:/usr/bin")) };
-    if name.is_empty() || name.contains(&b'/') || state::context().is_none() {
-        return then(file);
-    }
-    for dir in search.split(|c| *c == b':') {
-        // SAFETY: the name comes from a string.
-        if let Some(error) = unsafe { candidate(dir, name, &mut then) }
-            && !goes_on(error)
-        {
-            return error;
-        }
-    }
-    let Some(trace) = state::trace() else { return unfound() };
-    // Should it be found all the same, it is one that does not sign in.
-    trace.append(EventKind::Exec, 0, 0, 0, &[b"/dev/null"]);
-    let error = unfound();
-    failed(error as u16);
-    error
-}
-
-/// Tries one folder; nothing where the program is not there.
-#[inline(never)]
-unsafe fn candidate(dir: &[u8], name: &[u8], then: &mut impl FnMut(*const c_char) -> c_int) -> Option<c_int> {
-    let mut room = [0_u8; path::ROOM];
-    let slash: &[u8] = if dir.is_empty() { b"" } else { b"/" };
-    let mut used = 0;
-    for piece in [dir, slash, name] {
-        room.get_mut(used..used + piece.len())?.copy_from_slice(piece);
-        used += piece.len();
-    }
-    if used >= room.len() {
-        return None;
-    }
-    let path: *const c_char = room.as_ptr().cast();
-    // SAFETY: zeroes follow the name in the room.
-    let error = unsafe { program_error(path) };
-    if error == 0 {
-        return Some(then(path));
-    }
-    if let Some(trace) = state::trace() {
-        // SAFETY: as above.
-        unsafe { trace.path(EventKind::Access, 0, error as u16, path::At::cwd(path)) };
-    }
-    None
-}
-
-/// Errors after which `execvp` looks further; see exec(3).
-fn goes_on(error: c_int) -> bool {
-    matches!(error, libc::EACCES | libc::ENOENT | libc::ENOTDIR | libc::ESTALE | libc::ENODEV | libc::ETIMEDOUT)
 }
 
 /// Reports a spawned child.

@@ -20,6 +20,7 @@ mod hooks;
 mod libraries;
 mod next;
 mod path;
+mod search;
 mod shell;
 mod state;
 mod sys;

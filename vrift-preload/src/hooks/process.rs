@@ -9,6 +9,7 @@ use crate::exec;
 use crate::libraries;
 use crate::next::{Next, errno, missing, register};
 use crate::path;
+use crate::search::search;
 use crate::shell;
 use crate::state;
 use crate::sys;
@@ -83,7 +84,7 @@ pub unsafe extern "C" fn execvpe(file: *const c_char, argv: Strings, envp: Strin
         errno().into()
     };
     // SAFETY: as above.
-    unsafe { exec::search(file, |path| execute_by(next, path, argv, envp), unfound) };
+    unsafe { search(file, |path| execute_by(next, path, argv, envp), unfound) };
     -1
 }
 
@@ -213,15 +214,15 @@ unsafe fn unfound(
 }
 
 macro_rules! spawns {
-    ($($name:ident, $text:literal, $search:expr;)*) => {
+    ($($name:ident, $text:literal, $searched:expr;)*) => {
         $(
             #[unsafe(no_mangle)]
             pub unsafe extern "C" fn $name(pid: *mut pid_t, file: *const c_char, actions: *const c_void, attributes: *const c_void, argv: Strings, envp: Strings) -> c_int {
                 static NEXT: Next = Next::new($text);
                 // SAFETY: the program's own arguments, passed on.
                 unsafe {
-                    if $search {
-                        exec::search(
+                    if $searched {
+                        search(
                             file,
                             |path| spawn(&NEXT, pid, path, actions, attributes, argv, envp),
                             || unfound(&NEXT, pid, file, actions, attributes, argv, envp),
@@ -270,15 +271,15 @@ unsafe fn spawn_descriptor(
 }
 
 macro_rules! weak_spawns {
-    ($($name:ident, $text:literal, $search:expr;)*) => {
+    ($($name:ident, $text:literal, $searched:expr;)*) => {
         $(
             #[unsafe(no_mangle)]
             pub unsafe extern "C" fn $name(fd: *mut c_int, file: *const c_char, actions: *const c_void, attributes: *const c_void, argv: Strings, envp: Strings) -> c_int {
                 static NEXT: Next = Next::new($text);
                 // SAFETY: the program's own arguments, passed on.
                 unsafe {
-                    if $search {
-                        exec::search(
+                    if $searched {
+                        search(
                             file,
                             |path| spawn_descriptor(&NEXT, fd, path, actions, attributes, argv, envp),
                             || unfound(&NEXT, fd, file, actions, attributes, argv, envp),
