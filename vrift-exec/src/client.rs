@@ -2,7 +2,7 @@
 
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -11,8 +11,12 @@ use vrift_core::wire::{self, AbandonParams, LookupParams, LookupResult, RecordPa
 
 use crate::command::{self, Command};
 
-/// How long a worker that is just being started may take to listen.
-const START: Duration = Duration::from_millis(300);
+/// How long after the start of its session a worker may take to listen. Counted from there, so that a worker that never comes
+/// costs a build this once, and not each of its commands.
+const START: Duration = Duration::from_secs(3);
+
+/// Hex digits of a session's name that tell when it started, in milliseconds since 1970.
+const SESSION_TIME_DIGITS: usize = 11;
 
 /// The first wait between two attempts to connect; it doubles.
 const FIRST_WAIT: Duration = Duration::from_micros(500);
@@ -29,7 +33,7 @@ pub struct Client {
 impl Client {
     /// Connects; `None` where no worker answers.
     pub fn connect(command: &Command) -> Option<Self> {
-        let deadline = Instant::now() + START;
+        let deadline = Instant::now() + time_left(&command.session);
         let mut wait = FIRST_WAIT;
         loop {
             match wire::connect(&command.socket, ANSWER) {
@@ -76,6 +80,13 @@ impl Client {
         let reply: Reply<R> = wire::decode(&json).ok()?;
         reply.result.filter(|_| reply.id == Some(id))
     }
+}
+
+/// What is left of [`START`].
+fn time_left(session: &str) -> Duration {
+    let started = session.get(..SESSION_TIME_DIGITS).and_then(|digits| u64::from_str_radix(digits, 16).ok()).unwrap_or(0);
+    let age = SystemTime::now().duration_since(UNIX_EPOCH + Duration::from_millis(started)).unwrap_or_default();
+    START.saturating_sub(age)
 }
 
 /// Whether waiting for the socket may help: the folder that it is to appear in is there.

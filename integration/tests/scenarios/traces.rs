@@ -18,7 +18,7 @@ fn complete(checkout: &Checkout<'_>, args: &str) -> Result {
     let ignores =
         Ignores::load(&[("vrift", &env.vrift_home()), ("tmp", &env.path().join("tmp")), ("target", &checkout.path("target"))])?;
     let missing = access::missing(&actions, &traces, &ignores)?;
-    let shown: Vec<_> = missing.iter().take(60).map(String::as_str).collect();
+    let shown: Vec<_> = missing.iter().take(600).map(String::as_str).collect();
     ensure!(missing.is_empty(), "{} looks are in no trace:\n{}", missing.len(), shown.join("\n"));
     Ok(())
 }

@@ -135,7 +135,8 @@ fn note(seen: &mut Seen, made: &mut HashSet<AbsPath>, event: &Event, errno: u16,
         // Absence was seen first and is not undone by what somebody else does meanwhile: the worker finds that out.
         facts.before = match facts.before {
             Some(Access::Absent) => Some(Access::Absent),
-            before => before.max(Some(access)),
+            Some(before) => Some(stronger(before, access)),
+            None => Some(access),
         };
         return;
     }
@@ -163,6 +164,11 @@ fn note(seen: &mut Seen, made: &mut HashSet<AbsPath>, event: &Event, errno: u16,
         _ => {}
     }
     facts.changed = true;
+}
+
+/// The look that tells more. What was listed is a folder, of which a `stat` tells less.
+fn stronger(a: Access, b: Access) -> Access {
+    if a == Access::Listing || b == Access::Listing { Access::Listing } else { a.max(b) }
 }
 
 /// How an event looked at its path; `None` for those that change it.
