@@ -196,11 +196,16 @@ fn absolute(path: &str, base: &str) -> String {
 
 /// Paths that traces need not hold, each with its reason.
 #[derive(Debug)]
-pub struct Ignores(Vec<(globset::GlobMatcher, Option<String>)>);
+pub struct Ignores {
+    paths: Vec<(globset::GlobMatcher, Option<String>)>,
+    loader: Vec<globset::GlobMatcher>,
+}
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct IgnoresFile {
     ignore: Vec<Ignore>,
+    loader: Vec<Loader>,
 }
 
 #[derive(Deserialize)]
@@ -208,6 +213,13 @@ struct IgnoresFile {
 struct Ignore {
     path: String,
     program: Option<String>,
+    reason: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Loader {
+    folder: String,
     reason: String,
 }
 
@@ -220,20 +232,41 @@ impl Ignores {
         let path = host::data("trace-ignores.toml");
         let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read `{}`", path.display()))?;
         let file: IgnoresFile = toml::from_str(&text).with_context(|| format!("`{}`", path.display()))?;
-        let compile = |ignore: Ignore| -> Result<_> {
-            ensure!(!ignore.reason.trim().is_empty(), "`{}` has no reason", ignore.path);
-            let mut glob = ignore.path;
+        let compile = |pattern: &str, reason: &str| -> Result<globset::GlobMatcher> {
+            ensure!(!reason.trim().is_empty(), "`{pattern}` has no reason");
+            let mut glob = pattern.to_owned();
             for (name, at) in places {
                 glob = glob.replace(&format!("{{{name}}}"), &path_text(at)?);
             }
-            Ok((globset::GlobBuilder::new(&glob).literal_separator(true).build()?.compile_matcher(), ignore.program))
+            Ok(globset::GlobBuilder::new(&glob).literal_separator(true).build()?.compile_matcher())
         };
-        Ok(Self(file.ignore.into_iter().map(compile).collect::<Result<_>>()?))
+        let path = |ignore: &Ignore| Ok((compile(&ignore.path, &ignore.reason)?, ignore.program.clone()));
+        Ok(Self {
+            paths: file.ignore.iter().map(path).collect::<Result<_>>()?,
+            loader: file.loader.iter().map(|loader| compile(&loader.folder, &loader.reason)).collect::<Result<_>>()?,
+        })
     }
 
-    fn covers(&self, path: &str, program: &str) -> bool {
-        self.0.iter().any(|(glob, by)| glob.is_match(path) && by.as_deref().is_none_or(|by| by == program))
+    fn covers(&self, path: &str, look: Look, program: &str) -> bool {
+        self.paths.iter().any(|(glob, by)| glob.is_match(path) && by.as_deref().is_none_or(|by| by == program))
+            || (look == Look::Seen && loader_folder(path).is_some_and(|dir| self.loader.iter().any(|glob| glob.is_match(dir))))
     }
+}
+
+/// The folder of a library path that the dynamic loader searches when it looks at `path`: it tries each folder with and
+/// without parts named after the processor, and looks at the folder itself where it finds nothing.
+fn loader_folder(path: &str) -> Option<&str> {
+    const PARTS: [&str; 7] = ["tls", "x86_64", "haswell", "glibc-hwcaps", "x86-64-v2", "x86-64-v3", "x86-64-v4"];
+    let is_library = |name: &str| name.starts_with("lib") && (name.ends_with(".so") || name.contains(".so."));
+    let mut folder = path;
+    while let Some((parent, name)) = folder.rsplit_once('/') {
+        let skip = PARTS.contains(&name) || (folder.len() == path.len() && is_library(name));
+        if !skip {
+            break;
+        }
+        folder = parent;
+    }
+    (!folder.is_empty()).then_some(folder)
 }
 
 /// What the actions looked at and the traces lack, a line each.
@@ -251,7 +284,7 @@ pub fn missing(actions: &[Action], traces: &[Trace], ignores: &Ignores) -> Resul
         let known = known(trace);
         for (path, (look, program)) in &action.looks {
             let strongest = known.get(path).copied();
-            if strongest.is_none_or(|known| known < *look) && !ignores.covers(path, program) {
+            if strongest.is_none_or(|known| known < *look) && !ignores.covers(path, *look, program) {
                 lines.insert(format!("{program}: {look:?} {path} (traced: {strongest:?})"));
             }
         }
@@ -263,7 +296,8 @@ fn known(trace: &Trace) -> HashMap<String, Look> {
     let mut known = HashMap::new();
     for event in &trace.events {
         let look = match event.kind {
-            EventKind::OpenRead | EventKind::OpenWrite | EventKind::Library if event.errno == 0 => Look::Read,
+            // What is executed is an input with its content.
+            EventKind::OpenRead | EventKind::OpenWrite | EventKind::Library | EventKind::Exec if event.errno == 0 => Look::Read,
             EventKind::List => Look::Listed,
             EventKind::Env | EventKind::Spawned | EventKind::Untraced => continue,
             _ => Look::Seen,
@@ -311,7 +345,7 @@ mod tests {
         let event = |kind, path: &str| Event { pid: 3, kind, errno: 0, path: path.to_owned() };
         let events = vec![event(EventKind::Stat, "/w/src/lib.rs"), event(EventKind::List, "/w/src")];
         let trace = Trace { name: "2-0".to_owned(), pid: 2, events };
-        let missing = missing(&actions(LOG, "/w"), &[trace], &Ignores(Vec::new()))?;
+        let missing = missing(&actions(LOG, "/w"), &[trace], &Ignores { paths: Vec::new(), loader: Vec::new() })?;
         assert_eq!(missing.len(), 2, "{missing:?}");
         assert!(missing[0].contains("Read /w/src/lib.rs (traced: Some(Seen))"), "{missing:?}");
         assert!(missing[1].contains("Seen /w/src/x (traced: None)"), "{missing:?}");
@@ -319,10 +353,21 @@ mod tests {
     }
 
     #[test]
-    fn ignores_have_reasons() -> Result {
+    fn ignores_are_narrow() -> Result {
         let home = Path::new("/h");
-        let ignores = Ignores::load(&[("vrift", home), ("tmp", home), ("target", home)])?;
-        assert!(ignores.covers("/etc/ld.so.cache", "rustc"));
+        let ignores =
+            Ignores::load(&[("vrift", home), ("tmp", home), ("target", Path::new("/w/target")), ("sysroot", Path::new("/r/*"))])?;
+        assert!(ignores.covers("/etc/ld.so.cache", Look::Read, "rustc"));
+        let search = "/w/target/debug/deps/glibc-hwcaps/x86-64-v3/libgcc_s.so.1";
+        assert!(ignores.covers(search, Look::Seen, "rustc") && !ignores.covers(search, Look::Read, "rustc"));
+        assert!(
+            ignores.covers("/w/target/debug/deps", Look::Seen, "x") && !ignores.covers("/w/target/debug/deps", Look::Listed, "x")
+        );
+        assert!(
+            ignores.covers("/r/1.0-x/lib/tls/x86_64", Look::Seen, "rustc") && ignores.covers("/r/1.0-x/lib", Look::Seen, "rustc")
+        );
+        assert!(!ignores.covers("/w/src/arch/x86_64", Look::Seen, "rustc"));
+        assert!(!ignores.covers("/w/target/debug/deps/libx.rlib", Look::Seen, "rustc"));
         Ok(())
     }
 }

@@ -4,7 +4,7 @@ use anyhow::ensure;
 use integration::access::{self, Ignores};
 use integration::checkout::Checkout;
 use integration::env::TestEnv;
-use integration::{Result, projects, small, traces};
+use integration::{Result, host, projects, small, traces};
 
 fn complete(checkout: &Checkout<'_>, args: &str) -> Result {
     let env = checkout.env();
@@ -15,12 +15,24 @@ fn complete(checkout: &Checkout<'_>, args: &str) -> Result {
     let (_, actions) = access::watch(&build)?;
     let traces = traces::read_all(&dir)?;
     ensure!(actions.len() > 3 && traces.len() > 3, "{} actions, {} traces", actions.len(), traces.len());
-    let ignores =
-        Ignores::load(&[("vrift", &env.vrift_home()), ("tmp", &env.path().join("tmp")), ("target", &checkout.path("target"))])?;
-    let missing = access::missing(&actions, &traces, &ignores)?;
-    let shown: Vec<_> = missing.iter().take(600).map(String::as_str).collect();
+    let missing = access::missing(&actions, &traces, &ignores(checkout)?)?;
+    let shown: Vec<_> = missing.iter().take(60).map(String::as_str).collect();
     ensure!(missing.is_empty(), "{} looks are in no trace:\n{}", missing.len(), shown.join("\n"));
     Ok(())
+}
+
+fn ignores(checkout: &Checkout<'_>) -> Result<Ignores> {
+    let env = checkout.env();
+    // rustup may know the toolchain's folder by two names.
+    let sysroot = host::sysroot()?;
+    let any = sysroot.parent().map_or_else(|| sysroot.to_owned(), |toolchains| toolchains.join("*"));
+    let sysroot = if sysroot.starts_with(host::rustup_home()) { any } else { sysroot.to_owned() };
+    Ignores::load(&[
+        ("vrift", &env.vrift_home()),
+        ("tmp", &env.path().join("tmp")),
+        ("target", &checkout.path("target")),
+        ("sysroot", &sysroot),
+    ])
 }
 
 #[test]
@@ -41,8 +53,7 @@ fn of_c_compilers() -> Result {
     std::fs::create_dir_all(&dir)?;
     let make = checkout.cmd("vrift").args(["run", "--", "make"]).env("VRIFT_TRACE_DIR", &dir);
     let (_, actions) = access::watch(&make)?;
-    let ignores = Ignores::load(&[("vrift", &env.vrift_home()), ("tmp", &env.path().join("tmp"))])?;
-    let missing = access::missing(&actions, &traces::read_all(&dir)?, &ignores)?;
+    let missing = access::missing(&actions, &traces::read_all(&dir)?, &ignores(&checkout)?)?;
     ensure!(actions.len() >= 3 && missing.is_empty(), "{} actions: {missing:#?}", actions.len());
     Ok(())
 }
