@@ -74,7 +74,12 @@ fn there_and_back_again() -> Result {
     assert_eq!(first.output_of("app")?, SAYS.replace("mid one", "mid two"));
     for (branch, says) in [("main", SAYS.to_owned()), ("side", SAYS.replace("mid one", "mid two")), ("main", SAYS.to_owned())] {
         first.sh(&format!("sleep 0.02; git checkout -q {branch}")).ok()?;
-        first.vrift("build").judged()?.nothing_ran()?;
+        let build = first.vrift("build").judged()?;
+        match branch {
+            // What was compiled on top of incremental state is not stored: rustc does not promise the bytes of a clean build.
+            "side" => build.compiled_exactly(&["app", "mid"])?,
+            _ => build.nothing_ran()?,
+        };
         assert_eq!(first.output_of("app")?, says, "{branch}");
     }
     first.cargo("build").judged()?.nothing_ran()

@@ -114,7 +114,7 @@ impl Bindings {
             return true;
         }
         let sighting = before.seen.get(path);
-        if sighting.is_some_and(|s| s.sure && s.stamp == *stamp) {
+        if sighting.is_some_and(|s| s.sure && is_unchanged(path, &s.stamp, stamp)) {
             return true;
         }
         match known.by {
@@ -123,18 +123,25 @@ impl Bindings {
             By::Blob => {
                 sighting.is_some_and(|s| s.blob_like && is_same_inode(&s.stamp, stamp))
                     || self.table.get(path).is_some_and(|binding| {
-                        binding.digest == known.digest && binding_held(&binding.how, sighting, before, started_ns)
+                        binding.digest == known.digest && binding_held(path, &binding.how, sighting, before, started_ns)
                     })
             }
         }
     }
 }
 
-fn binding_held(how: &How, sighting: Option<&Sighting>, before: &Before, started_ns: i64) -> bool {
+fn binding_held(path: &[u8], how: &How, sighting: Option<&Sighting>, before: &Before, started_ns: i64) -> bool {
     match how {
         How::Restored(done) => *done < before.sent_ns,
-        How::Adopted(stamp) => stamp.ctime_ns < started_ns || sighting.is_some_and(|s| s.stamp == *stamp),
+        How::Adopted(stamp) => stamp.ctime_ns < started_ns || sighting.is_some_and(|s| is_unchanged(path, &s.stamp, stamp)),
     }
+}
+
+/// Whether two looks at a file saw the same content. rustc links a library's metadata into its incremental state while the
+/// crates that need it are compiled already: its change time moves then, and nothing else.
+fn is_unchanged(path: &[u8], before: &Stamp, after: &Stamp) -> bool {
+    let artifact = path.ends_with(b".rmeta") || path.ends_with(b".rlib");
+    before == after || (artifact && before.mode == after.mode && is_same_inode(before, after))
 }
 
 fn is_same_inode(a: &Stamp, b: &Stamp) -> bool {
