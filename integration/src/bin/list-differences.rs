@@ -3,16 +3,21 @@
 #![forbid(unsafe_code)]
 
 use integration::Result;
+use integration::bench::Options;
 use integration::env::TestEnv;
 use integration::projects::{self, Project};
 use integration::snapshot::{Exceptions, Snapshot};
 
 fn main() -> Result {
     let exceptions = Exceptions::load()?;
-    for project in [projects::regex_workspace()?, projects::ripgrep()?, projects::bat()?] {
-        twice(&project, &exceptions)?;
+    let options = Options::from_args()?;
+    match options.project {
+        Some(_) => twice(&options.project("")?, &exceptions),
+        None => {
+            let all = [projects::regex_workspace()?, projects::ripgrep()?, projects::bat()?];
+            all.iter().try_for_each(|project| twice(project, &exceptions))
+        }
     }
-    Ok(())
 }
 
 fn twice(project: &Project, exceptions: &Exceptions) -> Result {
