@@ -71,21 +71,18 @@ fn ignored_signals() -> u64 {
 mod tests {
     use super::*;
 
+    // One test: signals belong to the whole process, so two runs at once would both pass one signal on.
     #[test]
-    fn statuses_come_through() {
-        let mut command = Command::new("/bin/sh");
-        command.args(["-c", "exit 7"]);
-        assert_eq!(run(command).expect("runs").code(), Some(7));
-        let mut command = Command::new("/bin/sh");
-        command.args(["-c", "kill -TERM $$"]);
-        assert_eq!(run(command).expect("runs").signal(), Some(SIGTERM));
+    fn statuses_and_signals_come_through() {
+        let sh = |script: &str| {
+            let mut command = Command::new("/bin/sh");
+            command.args(["-c", script]);
+            run(command).expect("runs")
+        };
+        assert_eq!(sh("exit 7").code(), Some(7));
+        assert_eq!(sh("kill -TERM $$").signal(), Some(SIGTERM));
         assert!(run(Command::new("/no/such/program")).is_err());
-    }
-
-    #[test]
-    fn a_signal_to_us_reaches_the_command() {
-        let mut command = Command::new("/bin/sh");
-        command.args(["-c", "trap 'exit 9' TERM; kill -TERM $PPID; while :; do sleep 0.01; done"]);
-        assert_eq!(run(command).expect("runs").code(), Some(9));
+        let told = "trap 'exit 9' TERM; kill -TERM $PPID; while :; do sleep 0.01; done";
+        assert_eq!(sh(told).code(), Some(9), "a signal to us reaches the command");
     }
 }
