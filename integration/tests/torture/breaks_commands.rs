@@ -183,10 +183,9 @@ fn one_member_from_its_folder() -> Result {
     let second = first.copy("second")?;
     second.vrift("build").judged()?.nothing_ran()?;
     second.vrift("build --manifest-path app/Cargo.toml").judged()?.nothing_ran()?;
-    // From another folder Cargo asks the compiler for its version anew; it compiles nothing.
-    second.vrift("build").dir(second.path("mid/src")).judged()?.compiled_exactly(&[])?;
+    second.vrift("build").dir(second.path("mid/src")).judged()?.nothing_ran()?;
     let outside = second.env().cmd_in("cargo", second.env().path()).args(["vrift", "build", "--manifest-path"]);
-    outside.arg(second.path("Cargo.toml")).judged()?.compiled_exactly(&[])?;
+    outside.arg(second.path("Cargo.toml")).judged()?.nothing_ran()?;
     second.cargo("build").judged()?.nothing_ran()
 }
 

@@ -179,7 +179,6 @@ fn linker_scripts_and_arguments() -> Result {
 }
 
 #[test]
-#[ignore = "known to fail: a check in a third checkout runs two compilers again"]
 fn check_and_build() -> Result {
     let env = TestEnv::new()?;
     let first = env.checkout("first")?;

@@ -32,6 +32,11 @@ pub enum PathError {
 pub struct AbsPath(ByteText);
 
 impl AbsPath {
+    /// The folder `/`.
+    pub fn root() -> Self {
+        Self(ByteText::from(&b"/"[..]))
+    }
+
     /// Takes an absolute path and cleans it.
     ///
     /// # Errors

@@ -25,6 +25,20 @@ pub fn request_argv(tool: Tool, argv: &[ByteText], roots: &Roots) -> Vec<Templat
     out
 }
 
+/// Whether a command asks a Rust compiler about itself and names nothing in its working folder: its answer is the same in
+/// every folder. Cargo asks so once a build, in the folder where the user stands.
+pub fn is_probe(tool: Tool, argv: &[ByteText]) -> bool {
+    let args = argv.get(1..).unwrap_or_default();
+    let asks = |arg: &ByteText| arg.starts_with(b"--print") || matches!(&arg[..], b"-vV" | b"-V" | b"-Vv" | b"--version");
+    // Any of these may name something relative to the folder. (`-` is an empty source: data on stdin makes no action.)
+    let names_a_file = |arg: &ByteText| {
+        arg.iter().any(|c| matches!(c, b'/' | b'@' | b'.'))
+            || [&b"-L"[..], b"-o", b"--out-dir", b"--sysroot", b"--extern"].iter().any(|option| arg.starts_with(option))
+            || arg.windows(9).any(|part| part == b"profile-u" || part == b"profile-s")
+    };
+    rust(tool) && args.iter().any(asks) && !args.iter().any(names_a_file)
+}
+
 /// The terminal's width, which wraps rendered warnings and nothing else. Cargo itself replays warnings at their old width.
 fn is_width(arg: &[u8]) -> bool {
     arg == b"--diagnostic-width" || arg.starts_with(b"--diagnostic-width=")
@@ -38,6 +52,20 @@ fn rust(tool: Tool) -> bool {
 mod tests {
     use super::*;
     use crate::paths::{AbsPath, Root};
+
+    #[test]
+    fn probes_are_recognised() {
+        let probe = |args: &str| {
+            let argv: Vec<ByteText> = args.split(' ').map(ByteText::from).collect();
+            is_probe(Tool::Rustc, &argv)
+        };
+        assert!(probe("/r/bin/rustc -vV"));
+        assert!(probe("rustc - --crate-name ___ --print=file-names --crate-type bin --print cfg -Wwarnings"));
+        assert!(!probe("rustc - --print=cfg --target my.json"));
+        assert!(!probe("rustc - --print=cfg -L native"));
+        assert!(!probe("rustc - --crate-name ___ --emit=metadata"));
+        assert!(!probe("rustc --crate-name a --print=link-args src/lib.rs"));
+    }
 
     #[test]
     fn checkout_and_width_vanish() {

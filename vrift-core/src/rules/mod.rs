@@ -10,7 +10,7 @@ mod label;
 mod programs;
 
 #[cfg(feature = "std")]
-pub use argv::request_argv;
+pub use argv::{is_probe, request_argv};
 pub use environment::{is_session_noise, key_env, reads_env_by_name, unimportant_read};
 #[cfg(feature = "std")]
 pub use label::label;

@@ -6,7 +6,7 @@
 //! | program's content | yes | another compiler, another result |
 //! | program's path | yes, known roots replaced | programs find their libraries by it, and some print it (`rustc --print sysroot`) |
 //! | arguments | those that matter, known roots replaced | see [`rules::request_argv`] |
-//! | working folder | yes, known roots replaced | relative paths start there |
+//! | working folder | yes, known roots replaced; not for [probes](rules::is_probe) | relative paths start there |
 //! | umask | yes | modes of outputs |
 //! | variables of [`rules::key_env`] | yes, known roots replaced, by name | they steer the loader, or tell variants apart |
 //! | other variables, files, absent files, listings | no | they are inputs: each stored result says which it depends on |
@@ -16,6 +16,7 @@
 use vrift_core::action::Request;
 use vrift_core::bytes::ByteText;
 use vrift_core::digest::{Digest, FieldHasher};
+use vrift_core::paths::AbsPath;
 use vrift_core::rules;
 use vrift_core::wire::LookupParams;
 
@@ -24,12 +25,13 @@ const DOMAIN: &str = "vrift-action-1";
 
 /// What is asked for, without this checkout's paths.
 pub fn request(params: &LookupParams, program_digest: Digest) -> Request {
+    let cwd = if rules::is_probe(params.tool, &params.argv) { &AbsPath::root() } else { &params.cwd };
     Request {
         tool: params.tool,
         program: params.roots.template_path(&params.program),
         program_digest,
         argv: rules::request_argv(params.tool, &params.argv, &params.roots),
-        cwd: params.roots.template_path(&params.cwd),
+        cwd: params.roots.template_path(cwd),
         umask: params.umask,
     }
 }

@@ -166,6 +166,12 @@ impl Collector<'_> {
 
 /// Which outputs may share an inode with their blob: those that no tool rewrites in place.
 fn place_of(command: &Command, path: &AbsPath, optional: bool) -> Place {
+    let name = path.file_name();
+    // Cargo dates the metadata that a check makes (source: `mode.is_check()` in Cargo's `core/compiler/mod.rs`), and rustc
+    // links it from its incremental state: neither may have an inode that somebody else has.
+    if dates::is_metadata(name) && (optional || !makes_code(command)) {
+        return Place::Copy;
+    }
     if optional {
         // rustc replaces the files of its incremental state and never changes one, since it links them between sessions.
         return Place::Link;
@@ -173,7 +179,6 @@ fn place_of(command: &Command, path: &AbsPath, optional: bool) -> Place {
     if !command.is_rustc() {
         return Place::Copy;
     }
-    let name = path.file_name();
     let extension = name.iter().rposition(|c| *c == b'.').map(|at| &name[at + 1..]);
     let primary = command.var("CARGO_PRIMARY_PACKAGE").is_some();
     match extension {
@@ -182,6 +187,12 @@ fn place_of(command: &Command, path: &AbsPath, optional: bool) -> Place {
         None if name.starts_with(b"build_script_") => Place::Link,
         _ => Place::Copy,
     }
+}
+
+/// Whether a compiler is asked for more than to check.
+fn makes_code(command: &Command) -> bool {
+    let kinds = command.flag("--emit").unwrap_or(b"link");
+    kinds.split(|c| *c == b',').any(|kind| kind == b"link" || kind.starts_with(b"link="))
 }
 
 /// A file's content with the stat that it had before and after it was read.
