@@ -36,7 +36,6 @@ fn ignores(checkout: &Checkout<'_>) -> Result<Ignores> {
 }
 
 #[test]
-#[ignore = "known to fail: the list of looks that need no trace is not complete yet"]
 fn of_a_small_workspace() -> Result {
     let env = TestEnv::new()?;
     let checkout = env.checkout("a")?;
@@ -45,7 +44,6 @@ fn of_a_small_workspace() -> Result {
 }
 
 #[test]
-#[ignore = "known to fail: the list of looks that need no trace is not complete yet"]
 fn of_c_compilers() -> Result {
     let env = TestEnv::new()?;
     let checkout = env.checkout("a")?;
@@ -61,7 +59,6 @@ fn of_c_compilers() -> Result {
 }
 
 #[test]
-#[ignore = "known to fail: the list of looks that need no trace is not complete yet"]
 fn of_ripgrep() -> Result {
     let env = TestEnv::new()?;
     let project = projects::ripgrep()?;
