@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -61,7 +62,7 @@ impl Setup {
             reach => reach == Reach::Static,
         };
         let parts = parts::unpack(&home)?;
-        check_writable(&home)?;
+        make_run_folder(&home)?;
         let places = Places::find(&project, &cwd, &job.low, job.cargo.then_some(&*job.program));
         let session = new_session();
         let vriftd = daemon::vriftd()?;
@@ -102,15 +103,14 @@ fn find_project(job: &Job, cwd: &Path) -> Result<Project, Error> {
     Ok(Project::find(&start)?)
 }
 
-/// The daemons need to write there: without, every hooked program would wait for a worker that cannot come.
-fn check_writable(home: &Home) -> Result<(), Error> {
-    let fail = |path: &Path, source| Error::File { action: "write to", path: path.to_owned(), source };
-    for dir in [home.dir().to_owned(), home.run()] {
-        match access(&dir, AccessFlags::W_OK | AccessFlags::X_OK) {
-            Err(nix::Error::ENOENT) => {}
-            Err(e) => return Err(fail(&dir, io::Error::from(e))),
-            Ok(()) => {}
-        }
+/// Makes the folder of the sockets. It tells hooked programs that a worker is on its way, so it is there before the first of
+/// them starts; and where the daemons could not write to it, each of them would wait for a worker that cannot come.
+fn make_run_folder(home: &Home) -> Result<(), Error> {
+    let fail = |action, path: &Path, source| Error::File { action, path: path.to_owned(), source };
+    let run = home.run();
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(&run).map_err(|e| fail("create", &run, e))?;
+    for dir in [home.dir(), &run] {
+        access(dir, AccessFlags::W_OK | AccessFlags::X_OK).map_err(|e| fail("write to", dir, io::Error::from(e)))?;
     }
     Ok(())
 }

@@ -105,6 +105,8 @@ impl Db {
 
     fn version(&self, schema: &Schema) -> Result<i64, ManifestError> {
         let err = self.err();
+        // One transaction: somebody may be creating the tables between two questions.
+        let _snapshot = self.conn.unchecked_transaction().map_err(&err)?;
         let get = |name: &str| self.conn.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).map_err(&err);
         let (found, application) = (get("user_version")?, get("application_id")?);
         // Asked first: whatever else a later version changes, what it wrote is left alone.
