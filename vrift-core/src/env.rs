@@ -28,6 +28,9 @@ pub const LOG: &str = "VRIFT_LOG";
 /// valid in that checkout alone.
 pub const PREFIX_MAP: &str = "VRIFT_PREFIX_MAP";
 
+/// *user.* `off`: actions are looked up one by one, as Cargo asks for them, and never a whole build at once.
+pub const WHOLE_BUILDS: &str = "VRIFT_WHOLE_BUILDS";
+
 /// *user.* `1`: run everything for real and record it, as into an empty store (what an uncached build is compared with).
 pub const RECACHE: &str = "VRIFT_RECACHE";
 

@@ -66,6 +66,13 @@ pub const KEYS: &[Key] = &[
         help: "Give compilers prefix maps, so that debug info names no checkout; VRIFT_PREFIX_MAP=off goes first.",
     },
     Key {
+        name: "exec.whole_builds",
+        kind: ValueKind::Bool,
+        per_project: true,
+        default: "true",
+        help: "Put what is known of a whole build in place before Cargo starts; VRIFT_WHOLE_BUILDS=off goes first.",
+    },
+    Key {
         name: "ui.summary",
         kind: ValueKind::Bool,
         per_project: true,
@@ -142,6 +149,8 @@ pub struct Storage {
 pub struct Exec {
     /// See [`KEYS`].
     pub prefix_map: Option<bool>,
+    /// See [`KEYS`].
+    pub whole_builds: Option<bool>,
 }
 
 /// `[ui]`.
@@ -235,13 +244,15 @@ pub struct Settings {
     pub max_size: Option<u64>,
     /// Whether compilers get prefix maps.
     pub prefix_map: bool,
+    /// Whether what is known of a whole build is put in place before Cargo starts.
+    pub whole_builds: bool,
     /// Whether a build ends with one line.
     pub summary: bool,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { the_source: None, max_size: None, prefix_map: true, summary: true }
+        Self { the_source: None, max_size: None, prefix_map: true, whole_builds: true, summary: true }
     }
 }
 
@@ -261,10 +272,14 @@ impl Settings {
             the_source: user.storage.the_source.map(expand_home),
             max_size: user.storage.max_size.map(u64::from),
             prefix_map: project.exec.prefix_map.or(user.exec.prefix_map).unwrap_or(default.prefix_map),
+            whole_builds: project.exec.whole_builds.or(user.exec.whole_builds).unwrap_or(default.whole_builds),
             summary: project.ui.summary.or(user.ui.summary).unwrap_or(default.summary),
         };
         if std::env::var_os(env::PREFIX_MAP).is_some_and(|v| v == "off") {
             settings.prefix_map = false;
+        }
+        if std::env::var_os(env::WHOLE_BUILDS).is_some_and(|v| v == "off") {
+            settings.whole_builds = false;
         }
         Ok(settings)
     }

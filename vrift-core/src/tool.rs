@@ -21,12 +21,14 @@ pub enum Tool {
     Ld = 7,
     /// A whole command, such as an npm script.
     Script = 8,
+    /// A whole run of Cargo: what is left when all its actions are done. Never executed as such.
+    Build = 9,
 }
 
 impl Tool {
     /// Every kind.
-    pub const ALL: [Self; 8] =
-        [Self::Rustc, Self::Rustdoc, Self::Clippy, Self::BuildScript, Self::Cc, Self::Ar, Self::Ld, Self::Script];
+    pub const ALL: [Self; 9] =
+        [Self::Rustc, Self::Rustdoc, Self::Clippy, Self::BuildScript, Self::Cc, Self::Ar, Self::Ld, Self::Script, Self::Build];
 
     /// The name in messages and tables; the same as in JSON.
     pub const fn name(self) -> &'static str {
@@ -39,6 +41,7 @@ impl Tool {
             Self::Ar => "ar",
             Self::Ld => "ld",
             Self::Script => "script",
+            Self::Build => "build",
         }
     }
 

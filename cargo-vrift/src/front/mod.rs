@@ -2,7 +2,8 @@
 //!
 //! # Performance
 //! What happens before the command starts is a few `stat` calls and two small files ([`setup`]); the daemons are started
-//! and greeted by a thread while the command is starting up ([`opening`]).
+//! and greeted by a thread while the command is starting up ([`opening`]). Where Cargo is to build into an empty folder, it waits
+//! for them: the worker may know all of the build ([`whole`]).
 //!
 //! # Failure
 //! Every failure of [`setup`] ends in the command running by itself, with one line that says why. Failures after that leave
@@ -13,6 +14,7 @@ mod opening;
 mod setup;
 pub use setup::load;
 mod summary;
+mod whole;
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::process::CommandExt;
@@ -92,8 +94,12 @@ fn run(job: &Job) -> Result<ExitCode, Error> {
             return Err(replace(job));
         }
     };
-    let opening = opening::Opening::start(&setup);
+    let mut opening = opening::Opening::start(&setup);
+    let followed = if job.cargo { whole::begin(job, &setup, &mut opening) } else { None };
     let status = child::run(setup.command(job)).map_err(|source| Error::Start { path: job.program.clone(), source })?;
+    if let Some(followed) = followed.filter(|_| status.success()) {
+        followed.keep();
+    }
     summary::print(job, &setup, opening, status);
     Ok(child::end_like(status))
 }

@@ -13,7 +13,10 @@ const PATIENCE: Duration = Duration::from_millis(200);
 
 /// Daemons on their way.
 #[derive(Debug)]
-pub struct Opening(Receiver<Result<daemon::Opened, Error>>);
+pub struct Opening {
+    answers: Receiver<Result<daemon::Opened, Error>>,
+    answer: Option<Result<daemon::Opened, Error>>,
+}
 
 impl Opening {
     /// Starts the daemons in a thread. The worker's socket is known before: programs that need it wait for it.
@@ -24,7 +27,15 @@ impl Opening {
         let _ = thread::Builder::new().name("daemons".into()).spawn(move || {
             let _ = sender.send(daemon::open(&home, &vriftd, &project));
         });
-        Self(receiver)
+        Self { answers: receiver, answer: None }
+    }
+
+    /// The daemons, once they are there; `None` where that takes longer than `patience`, or fails.
+    pub fn wait(&mut self, patience: Duration) -> Option<&daemon::Opened> {
+        if self.answer.is_none() {
+            self.answer = self.answers.recv_timeout(patience).ok();
+        }
+        self.answer.as_ref()?.as_ref().ok()
     }
 
     /// What came of it.
@@ -32,7 +43,10 @@ impl Opening {
     /// # Errors
     /// Why there is no worker.
     pub fn finish(self) -> Result<daemon::Opened, Error> {
-        match self.0.recv_timeout(PATIENCE) {
+        if let Some(answer) = self.answer {
+            return answer;
+        }
+        match self.answers.recv_timeout(PATIENCE) {
             Ok(result) => result,
             Err(RecvTimeoutError::Timeout) => Err(Error::Daemon("vriftd does not answer".into())),
             Err(RecvTimeoutError::Disconnected) => Err(Error::Daemon("cannot start a thread that calls vriftd".into())),

@@ -13,7 +13,7 @@ use nix::unistd::{AccessFlags, access};
 use vrift_core::context::{Context, Field, SEPARATOR, mode};
 use vrift_core::env;
 use vrift_core::home::Home;
-use vrift_core::paths::AbsPath;
+use vrift_core::paths::{AbsPath, Roots};
 use vrift_core::root::Project;
 use vrift_core::settings::Settings;
 
@@ -40,6 +40,12 @@ pub struct Setup {
     pub vriftd: PathBuf,
     /// The shim cannot be loaded into the program itself.
     pub static_program: bool,
+    /// Where the command works.
+    pub cwd: PathBuf,
+    /// Where its known roots are.
+    pub places: Places,
+    /// Everything is to be run for real and recorded.
+    pub recache: bool,
     preload: OsString,
     context: OsString,
 }
@@ -66,9 +72,16 @@ impl Setup {
         let places = Places::find(&project, &cwd, &job.low, job.cargo.then_some(&*job.program));
         let session = new_session();
         let vriftd = daemon::vriftd()?;
-        let context = context(&home, &settings, &parts, &project, &places, &session, &cwd)?;
+        let recache = std::env::var_os(env::RECACHE).is_some_and(|value| value == "1");
+        let run = Run { places: &places, session: &session, cwd: &cwd, recache };
+        let context = context(&home, &settings, &parts, &project, &run)?;
         let preload = preload(&parts.shim, std::env::var_os("LD_PRELOAD"));
-        Ok(Self { home, settings, project, session, vriftd, static_program, preload, context })
+        Ok(Self { home, settings, project, session, vriftd, static_program, cwd, places, recache, preload, context })
+    }
+
+    /// The known roots, as every program of the run is told them.
+    pub fn roots(&self) -> Roots {
+        Context::parse(self.context.as_bytes()).map(|context| context.roots()).unwrap_or_default()
     }
 
     /// The command, with what makes it run under vrift.
@@ -129,18 +142,19 @@ fn preload(shim: &Path, existing: Option<OsString>) -> OsString {
     value
 }
 
-fn context(
-    home: &Home,
-    settings: &Settings,
-    parts: &Parts,
-    project: &Project,
-    places: &Places,
-    session: &str,
-    cwd: &Path,
-) -> Result<OsString, Error> {
+/// What is this run's alone.
+struct Run<'a> {
+    places: &'a Places,
+    session: &'a str,
+    cwd: &'a Path,
+    recache: bool,
+}
+
+fn context(home: &Home, settings: &Settings, parts: &Parts, project: &Project, run: &Run<'_>) -> Result<OsString, Error> {
+    let Run { places, session, cwd, recache } = *run;
     let mut letters = vec![mode::NESTED];
     letters.push(if settings.prefix_map { mode::PORTABLE_CWD } else { mode::NO_PREFIX_MAP });
-    if std::env::var_os(env::RECACHE).is_some_and(|value| value == "1") {
+    if recache {
         letters.push(mode::RECACHE);
     }
     let trace_dir = trace_dir(cwd)?;
@@ -218,7 +232,8 @@ mod tests {
         let home = Home::at("/h".into());
         let parts = Parts { shim: "/l/s.so".into(), exec: "/l/vrift-exec".into() };
         let places = Places { target: AbsPath::new(b"/t").ok(), ..Places::default() };
-        let make = |home: &Home| context(home, &Settings::default(), &parts, &project, &places, "00", tmp.path());
+        let run = Run { places: &places, session: "00", cwd: tmp.path(), recache: false };
+        let make = |home: &Home| context(home, &Settings::default(), &parts, &project, &run);
         let value = make(&home).expect("builds");
         let parsed = Context::parse(value.as_bytes()).expect("parses");
         assert_eq!(parsed.get(Field::Target), b"/t");

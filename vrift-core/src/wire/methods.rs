@@ -34,6 +34,10 @@ pub mod method {
     pub const ACTION_RECORD: &str = "action.record";
     /// `vdir_d`: a run ended without a result to store, or a hit could not be restored.
     pub const ACTION_ABANDON: &str = "action.abandon";
+    /// `vdir_d`: Cargo is about to build into an empty folder; what of that is known already?
+    pub const BUILD_OPEN: &str = "build.open";
+    /// `vdir_d`: Cargo is done, and everything that it made is in place.
+    pub const BUILD_KEEP: &str = "build.keep";
     /// `vdir_d`: what happened in a session so far.
     pub const SESSION_SUMMARY: &str = "session.summary";
     /// `vdir_d`: why the actions whose label or path matches were run.
@@ -277,7 +281,7 @@ pub struct AbandonParams {
     pub failed_hit: Option<i64>,
 }
 
-/// [`method::SESSION_SUMMARY`].
+/// [`method::SESSION_SUMMARY`] and [`method::BUILD_KEEP`].
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct SessionParams {
     /// The session.

@@ -29,7 +29,7 @@ const LEASE_WAIT: Duration = Duration::from_secs(60);
 const MAX_NAMED_FILE: u64 = 1 << 20;
 
 /// What the search for a result gave.
-enum Found {
+pub enum Found {
     Hit(Arc<Candidate>, Restoration),
     /// The newest stored result, and how it differs first.
     Nothing(Option<(Arc<Candidate>, Change)>),
@@ -74,6 +74,9 @@ pub fn lookup(worker: &Worker, session: &mut Session, params: LookupParams) -> L
     }
     match found {
         Found::Hit(candidate, restoration) => {
+            if worker.builds.is_open(&params.session) {
+                worker.builds.note(params.clone(), &candidate);
+            }
             let plan = HitPlan { build_script, ..hit(worker, session, &candidate, restoration) };
             ledger(Outcome::Hit, "nothing that it depends on has changed", candidate.record.cpu_us);
             LookupResult::Hit(Box::new(plan))
@@ -86,7 +89,8 @@ pub fn lookup(worker: &Worker, session: &mut Session, params: LookupParams) -> L
                 (None, _) => "never built before".to_owned(),
             };
             let entry = ledger(Outcome::Miss, &reason, 0);
-            session.pending = Some(Pending { key, session: params.session.clone(), entry, lease, before });
+            let command = worker.builds.is_open(&params.session).then(|| Box::new(params.clone()));
+            session.pending = Some(Pending { key, session: params.session.clone(), entry, lease, before, command });
             session.unexplained = near.map(|(candidate, _)| Unexplained {
                 entry,
                 candidate,
@@ -104,7 +108,7 @@ pub fn lookup(worker: &Worker, session: &mut Session, params: LookupParams) -> L
 }
 
 /// The program's digest, or why the command is not to be cached.
-fn refusal(worker: &Worker, params: &LookupParams) -> Result<Digest, String> {
+pub fn refusal(worker: &Worker, params: &LookupParams) -> Result<Digest, String> {
     if let Some(why) = worker.base.off() {
         return Err(why);
     }
@@ -118,7 +122,7 @@ fn refusal(worker: &Worker, params: &LookupParams) -> Result<Digest, String> {
 }
 
 /// Looks for a stored result that holds: those that are remembered first, then the base manifest.
-fn search(worker: &Worker, key: &Digest, world: &World<'_>) -> Found {
+pub fn search(worker: &Worker, key: &Digest, world: &World<'_>) -> Found {
     world.look_anew();
     let mut near = None;
     let mut tried = worker.candidates.get(key);
@@ -219,7 +223,7 @@ fn named_path(arg: &ByteText, cwd: &AbsPath) -> Option<AbsPath> {
 }
 
 /// The same for people who search by path.
-fn named_paths(params: &LookupParams) -> String {
+pub fn named_paths(params: &LookupParams) -> String {
     const LONGEST: usize = 512;
     let mut paths = String::new();
     for path in params.argv.iter().skip(1).filter_map(|arg| named_path(arg, &params.cwd)) {

@@ -18,6 +18,7 @@
 //! When asked, on SIGTERM, after an hour without clients, or when its project or its socket is gone.
 
 mod base;
+mod builds;
 mod candidates;
 mod check;
 mod courier;
@@ -82,6 +83,7 @@ struct Worker {
     candidates: Candidates,
     bindings: Bindings,
     scripts: scripts::Scripts,
+    builds: builds::Builds,
     ledger: Arc<Ledger>,
     notices: Arc<Notices>,
     upstream: Arc<Upstream>,
@@ -162,6 +164,7 @@ fn serve(args: WorkerArgs) -> Result<(), StartError> {
         candidates: Candidates::default(),
         bindings: Bindings::default(),
         scripts: scripts::Scripts::default(),
+        builds: builds::Builds::default(),
         ledger,
         notices,
         upstream: Arc::clone(&upstream),

@@ -28,10 +28,10 @@ const MAX_INPUTS: usize = 1_000_000;
 /// Answers a record. The client goes on at once; the coordinator gets it later.
 pub fn record(worker: &Worker, session: &mut Session, params: RecordParams) -> RecordResult {
     let pending = session.pending.take().filter(|pending| pending.key == params.plan.key);
-    let (entry, lease, before) = match pending {
-        Some(Pending { entry, lease, before, .. }) => (Some(entry), lease, before),
+    let (entry, lease, before, command) = match pending {
+        Some(Pending { entry, lease, before, command, .. }) => (Some(entry), lease, before, command),
         // The look-up came over another connection; what was seen then is not known here.
-        None => (None, None, Before::unknown()),
+        None => (None, None, Before::unknown(), None),
     };
     let client = params.session.clone();
     let refuse = |reason: String| {
@@ -48,7 +48,10 @@ pub fn record(worker: &Worker, session: &mut Session, params: RecordParams) -> R
         }
     };
     let insert = Box::new(InsertParams { record: record.clone(), project: worker.id });
-    worker.candidates.add_own(record);
+    let candidate = worker.candidates.add_own(record);
+    if let Some(command) = command {
+        worker.builds.note(*command, &candidate);
+    }
     if !worker.courier.take(Job::Record(insert, lease)) {
         return refuse("too many records wait to be stored".to_owned());
     }

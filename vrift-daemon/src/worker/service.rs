@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use vrift_core::PROTOCOL_VERSION;
 use vrift_core::wire::{
-    AbandonParams, HelloParams, HelloResult, LookupParams, ProjectStatus, RecordParams, RpcError, SessionParams, SessionSummary,
-    ShutdownParams, ShutdownResult, WhyParams, code, method,
+    AbandonParams, BuildOpenParams, HelloParams, HelloResult, LookupParams, ProjectStatus, RecordParams, RpcError, SessionParams,
+    SessionSummary, ShutdownParams, ShutdownResult, WhyParams, code, method,
 };
 
 use super::candidates::Candidate;
 use super::courier::Job;
 use super::session::{Pending, Session};
-use super::{Worker, lookup, nearest, record};
+use super::{Worker, builds, lookup, nearest, record};
 use crate::server::{Call, Service, error};
 
 /// Answers to one `why`.
@@ -106,6 +106,13 @@ impl Worker {
     }
 }
 
+fn check_protocol(theirs: u32) -> Result<(), RpcError> {
+    if theirs == PROTOCOL_VERSION {
+        return Ok(());
+    }
+    Err(error(code::VERSION_MISMATCH, format!("vdir_d speaks protocol {PROTOCOL_VERSION}, the caller {theirs}")))
+}
+
 /// The worker as a service.
 pub struct Front(pub Arc<Worker>);
 
@@ -125,10 +132,7 @@ impl Service for Front {
                     worker.give_up(pending, "the client asked for something else before it had a result");
                 }
                 let params: LookupParams = call.params()?;
-                if params.protocol != PROTOCOL_VERSION {
-                    let message = format!("vdir_d speaks protocol {PROTOCOL_VERSION}, the caller {}", params.protocol);
-                    return Err(error(code::VERSION_MISMATCH, message));
-                }
+                check_protocol(params.protocol)?;
                 call.reply(&lookup::lookup(worker, session, params))
             }
             method::ACTION_RECORD => {
@@ -138,6 +142,16 @@ impl Service for Front {
             method::ACTION_ABANDON => {
                 worker.abandon(session, &call.params()?);
                 call.reply(&true)
+            }
+            method::BUILD_OPEN => {
+                worker.settle(session);
+                let params: BuildOpenParams = call.params()?;
+                check_protocol(params.protocol)?;
+                call.reply(&builds::open(worker, params, &mut session.restoring))
+            }
+            method::BUILD_KEEP => {
+                session.ended = worker.builds.take(&call.params::<SessionParams>()?.session);
+                call.reply(&session.ended.is_some())
             }
             method::SESSION_SUMMARY => call.reply(&worker.summary(&call.params::<SessionParams>()?.session)),
             method::WHY => {
@@ -160,6 +174,9 @@ impl Service for Front {
             && let Some(row) = worker.row_of(&used)
         {
             worker.courier.take(Job::Hit(row));
+        }
+        if let Some(build) = session.ended.take() {
+            builds::keep(worker, build);
         }
         if let Some(unexplained) = session.unexplained.take() {
             worker.ledger.explain(unexplained.entry, nearest::changes(worker, &unexplained));

@@ -6,7 +6,9 @@ use vrift_core::action::Request;
 use vrift_core::bytes::ByteText;
 use vrift_core::digest::Digest;
 use vrift_core::paths::{AbsPath, Roots};
+use vrift_core::wire::LookupParams;
 
+use super::builds::Build;
 use super::candidates::Candidate;
 use super::evidence::Before;
 use super::ledger::EntryId;
@@ -25,6 +27,8 @@ pub struct Session {
     pub restoring: Vec<AbsPath>,
     /// A miss whose differences are yet to be listed.
     pub unexplained: Option<Unexplained>,
+    /// A build whose plan is yet to be kept.
+    pub ended: Option<Build>,
 }
 
 /// A command that is being run for want of a result.
@@ -39,6 +43,8 @@ pub struct Pending {
     pub lease: Option<Lease>,
     /// What was seen before it began.
     pub before: Before,
+    /// All of it, where it is part of a build that is followed.
+    pub command: Option<Box<LookupParams>>,
 }
 
 /// What it takes to list how a command differs from the nearest stored result.

@@ -11,6 +11,7 @@ use vrift_core::bytes::ByteText;
 use vrift_core::digest::Digest;
 use vrift_core::paths::{Root, Roots, TemplatePath};
 
+use super::builds::Overlay;
 use super::digests::{Digests, Place, is_volatile};
 use super::key::split;
 use super::sight::{Sight, as_path, is_absent, kind_name, look, look_itself};
@@ -29,6 +30,8 @@ pub struct World<'a> {
     env_digests: RefCell<Vec<Option<Digest>>>,
     /// Folders, as this search finds them.
     places: RefCell<HashMap<Vec<u8>, Place, foldhash::fast::RandomState>>,
+    /// Files that are about to be there.
+    overlay: Option<&'a Overlay>,
 }
 
 /// How an input compares with what was recorded.
@@ -50,7 +53,12 @@ impl<'a> World<'a> {
         env.sort_by_key(|(name, _)| *name);
         env.dedup_by_key(|(name, _)| *name);
         let env_digests = RefCell::new(vec![None; env.len()]);
-        Self { digests, roots, tool, env, env_digests, places: RefCell::default() }
+        Self { digests, roots, tool, env, env_digests, places: RefCell::default(), overlay: None }
+    }
+
+    /// The same, with files that are about to be there.
+    pub fn with_overlay(self, overlay: &'a Overlay) -> Self {
+        Self { overlay: Some(overlay), ..self }
     }
 
     /// All variables, by name.
@@ -97,6 +105,9 @@ impl<'a> World<'a> {
     /// Compares the input at `path` with what was recorded of it. `shared` says that others are in the same folder, so that
     /// it pays to look from there. A content that is not known is read only if `read` says so.
     pub fn compare(&self, path: &[u8], shared: bool, recorded: &InputState, read: bool) -> Verdict {
+        if let Some(verdict) = self.overlay.and_then(|overlay| overlay.compare(path, recorded)) {
+            return verdict;
+        }
         match recorded {
             InputState::Absent => match self.lacks(path, shared) {
                 Ok(()) => Verdict::Same,

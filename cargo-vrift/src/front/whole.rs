@@ -1,0 +1,217 @@
+//! A whole build at once: what is known of it is put in place before Cargo starts.
+//!
+//! Only where nothing was built before in the target folder: everything else is a question of what is there, and Cargo and the
+//! look-ups of single actions answer it. Whatever goes wrong here leaves Cargo with less to find, and nothing else.
+
+use std::ffi::OsStr;
+use std::fs::{self, File, FileTimes, TryLockError};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use vrift_core::PROTOCOL_VERSION;
+use vrift_core::action::{OutputState, Place};
+use vrift_core::bytes::ByteText;
+use vrift_core::digest::{Digest, FieldHasher};
+use vrift_core::env as own_env;
+use vrift_core::paths::{AbsPath, Roots};
+use vrift_core::wire::{BuildFile, BuildOpenParams, BuildOpenResult, BuildUnit, RestoreStep, SessionParams, method};
+use vrift_daemon::client::Connection;
+use vrift_store::cas::BLOB_MTIME;
+use vrift_store::{Blob, Cas};
+
+use super::Job;
+use super::opening::Opening;
+use super::setup::Setup;
+use crate::cargo::Class;
+
+/// How long the daemons may take to start, and the worker to look everything up, before Cargo starts without.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How much older than the look-ups Cargo's files are made: file systems stamp with a clock that ticks every few
+/// milliseconds, and a file that is changed behind a look-up must be newer.
+const BEFORE: Duration = Duration::from_millis(20);
+
+/// Digests of the commands of whole builds differ from any other.
+const DOMAIN: &str = "vrift-build-1";
+
+/// A build that the worker follows.
+pub struct Followed {
+    socket: PathBuf,
+    session: String,
+}
+
+/// Puts in place what is known of the build. `None` where the worker does not follow it.
+pub fn begin(job: &Job, setup: &Setup, opening: &mut Opening) -> Option<Followed> {
+    let target = setup.places.target.clone().or_else(|| setup.project.root.join("target").ok())?;
+    if job.class != Class::Build || !setup.settings.whole_builds || setup.recache || was_built(target.as_path()) {
+        return None;
+    }
+    let params = params(job, setup)?;
+    let since = SystemTime::now().checked_sub(BEFORE)?;
+    let socket = opening.wait(PATIENCE)?.worker.socket.as_path().to_owned();
+    let mut worker = Connection::connect(&socket, PATIENCE).ok()?;
+    let known: BuildOpenResult = worker.call(method::BUILD_OPEN, &params).ok()?;
+    if !known.units.is_empty() {
+        let restorer = Restorer { cas: Cas::open(setup.home.the_source()).vouched_for(), roots: params.roots, since };
+        // Best effort: what is missing, Cargo builds.
+        let _ = restorer.restore(target.as_path(), &known);
+    }
+    Some(Followed { socket, session: setup.session.clone() })
+}
+
+impl Followed {
+    /// The build has ended well.
+    pub fn keep(self) {
+        if let Ok(mut worker) = Connection::connect(&self.socket, PATIENCE) {
+            let _ = worker.notify(method::BUILD_KEEP, &SessionParams { session: self.session });
+        }
+    }
+}
+
+fn params(job: &Job, setup: &Setup) -> Option<BuildOpenParams> {
+    let roots = setup.roots();
+    let cwd = AbsPath::try_from(setup.cwd.as_path()).ok()?;
+    let lock = fs::read(setup.project.root.as_path().join("Cargo.lock")).ok()?;
+    let mut key = FieldHasher::new(DOMAIN);
+    key.field(roots.template_path(&cwd).as_bytes()).field(Digest::of(&lock).as_bytes());
+    for word in &job.words {
+        key.field(&roots.template_text(word.as_bytes()).bytes);
+    }
+    let entry = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
+        let mut entry = name.as_bytes().to_vec();
+        entry.push(b'=');
+        entry.extend_from_slice(value.as_bytes());
+        ByteText(entry)
+    };
+    Some(BuildOpenParams {
+        protocol: PROTOCOL_VERSION,
+        session: setup.session.clone(),
+        key: key.finish(),
+        env: std::env::vars_os().filter(|(name, _)| !own_env::is_own(name.as_bytes())).map(entry).collect(),
+        umask: umask(),
+        roots,
+    })
+}
+
+/// Whether Cargo built anything there: in `target/debug` or `target/x86_64-unknown-linux-gnu/debug`.
+fn was_built(target: &Path) -> bool {
+    let folders = |dir: &Path| {
+        let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+        entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|entry| entry.path()).collect::<Vec<_>>()
+    };
+    let is_profile = |dir: &PathBuf| dir.join(".fingerprint").exists();
+    folders(target).iter().any(|dir| is_profile(dir) || folders(dir).iter().any(is_profile))
+}
+
+/// File creation mask, as the kernel tells it: asking by `umask` would change it for a moment, under other threads. Source:
+/// proc(5).
+fn umask() -> u32 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("Umask:"));
+    mask.and_then(|mask| u32::from_str_radix(mask.trim(), 8).ok()).unwrap_or(0o22)
+}
+
+struct Restorer {
+    cas: Cas,
+    roots: Roots,
+    /// The time of what is made.
+    since: SystemTime,
+}
+
+impl Restorer {
+    fn restore(&self, target: &Path, known: &BuildOpenResult) -> io::Result<()> {
+        fs::create_dir_all(target)?;
+        for file in &known.files {
+            self.write(file)?;
+        }
+        let mut locks = Vec::new();
+        for profile in &known.profiles {
+            let profile = profile.as_path();
+            fs::create_dir_all(profile)?;
+            // Cargo's own lock. Whoever has it builds; then nothing may be put under its hands.
+            let lock = File::options().create(true).append(true).open(profile.join(".cargo-lock"))?;
+            match lock.try_lock() {
+                Ok(()) => locks.push(lock),
+                Err(TryLockError::WouldBlock) => return Ok(()),
+                Err(TryLockError::Error(e)) => return Err(e),
+            }
+            if profile.join(".fingerprint").exists() {
+                return Ok(());
+            }
+        }
+        known.units.iter().try_for_each(|unit| self.unit(unit))
+    }
+
+    fn unit(&self, unit: &BuildUnit) -> io::Result<()> {
+        for dir in &unit.dirs {
+            fs::create_dir_all(dir.as_path())?;
+        }
+        for step in &unit.steps {
+            self.step(step, unit.dated.contains(&step.path))?;
+        }
+        for (name, of) in &unit.links {
+            fs::hard_link(of.as_path(), name.as_path())?;
+        }
+        unit.files.iter().try_for_each(|file| self.write(file))
+    }
+
+    fn step(&self, step: &RestoreStep, dated: bool) -> io::Result<()> {
+        let place = match &step.state {
+            OutputState::File { place, .. } if !dated => *place,
+            OutputState::File { .. } => Place::Copy,
+            _ => return self.cas.restore_step(step, &self.roots).map(drop).map_err(io::Error::other),
+        };
+        if let (Some(blob), OutputState::File { mode, .. }) = (Blob::of_state(&step.state), &step.state) {
+            let dest = step.path.as_path();
+            self.cas.restore_file(&blob, dest, place, *mode, Some(&self.roots)).map_err(io::Error::other)?;
+            if place != Place::Link && !step.optional {
+                set_time(&File::open(dest)?, self.since)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn write(&self, file: &BuildFile) -> io::Result<()> {
+        let path = Path::new(OsStr::from_bytes(file.path.as_bytes()));
+        let create = || File::create_new(path);
+        let mut made = match create() {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                fs::create_dir_all(path.parent().unwrap_or(path))?;
+                create()?
+            }
+            // A file about the whole folder may be there.
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+            other => other?,
+        };
+        io::Write::write_all(&mut made, &file.content)?;
+        let old = UNIX_EPOCH + Duration::from_secs(BLOB_MTIME.unsigned_abs());
+        set_time(&made, if file.old { old } else { self.since })
+    }
+}
+
+fn set_time(file: &File, time: SystemTime) -> io::Result<()> {
+    file.set_times(FileTimes::new().set_modified(time))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folders_where_something_was_built() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let target = dir.path().join("target");
+        assert!(!was_built(&target));
+        fs::create_dir_all(target.join("debug/deps")).expect("creates");
+        assert!(!was_built(&target));
+        fs::create_dir_all(target.join("x86_64-unknown-linux-gnu/release/.fingerprint")).expect("creates");
+        assert!(was_built(&target));
+    }
+
+    #[test]
+    fn the_mask_is_told() {
+        assert!(umask() <= 0o777);
+    }
+}
