@@ -8,6 +8,8 @@ use std::fs::{self, File, FileTimes, TryLockError};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use vrift_core::PROTOCOL_VERSION;
@@ -29,9 +31,12 @@ use crate::cargo::Class;
 /// How long the daemons may take to start, and the worker to look everything up, before Cargo starts without.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// How much older than the look-ups Cargo's files are made: file systems stamp with a clock that ticks every few
-/// milliseconds, and a file that is changed behind a look-up must be newer.
-const BEFORE: Duration = Duration::from_millis(20);
+/// How far the clock of the target folder's file system may be from this machine's. Making a file and reading the clock takes
+/// a part of it.
+const CLOCKS_AGREE: Duration = Duration::from_millis(100);
+
+/// Threads that restore.
+const MAX_THREADS: usize = 4;
 
 /// Digests of the commands of whole builds differ from any other.
 const DOMAIN: &str = "vrift-build-1";
@@ -49,7 +54,7 @@ pub fn begin(job: &Job, setup: &Setup, opening: &mut Opening) -> Option<Followed
         return None;
     }
     let params = params(job, setup)?;
-    let since = SystemTime::now().checked_sub(BEFORE)?;
+    let since = just_before_now()?;
     let socket = opening.wait(PATIENCE)?.worker.socket.as_path().to_owned();
     let mut worker = Connection::connect(&socket, PATIENCE).ok()?;
     let known: BuildOpenResult = worker.call(method::BUILD_OPEN, &params).ok()?;
@@ -76,8 +81,19 @@ fn params(job: &Job, setup: &Setup) -> Option<BuildOpenParams> {
     let lock = fs::read(setup.project.root.as_path().join("Cargo.lock")).ok()?;
     let mut key = FieldHasher::new(DOMAIN);
     key.field(roots.template_path(&cwd).as_bytes()).field(Digest::of(&lock).as_bytes());
+    key.number(job.words.len() as u64);
     for word in &job.words {
         key.field(&roots.template_text(word.as_bytes()).bytes);
+    }
+    // What the units are; whoever has another answer to that would find them, and have no use for them.
+    for path in configurations(setup) {
+        let content = fs::read(&path).unwrap_or_default();
+        key.field(Digest::of(&content).as_bytes());
+    }
+    let mut vars: Vec<_> = std::env::vars_os().filter(|(name, _)| steers_cargo(name.as_bytes())).collect();
+    vars.sort();
+    for (name, value) in &vars {
+        key.field(name.as_bytes()).field(&roots.template_text(value.as_bytes()).bytes);
     }
     let entry = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
         let mut entry = name.as_bytes().to_vec();
@@ -93,6 +109,37 @@ fn params(job: &Job, setup: &Setup) -> Option<BuildOpenParams> {
         umask: umask(),
         roots,
     })
+}
+
+/// Files that say how to build: the project's manifest, and Cargo's configuration where it may be.
+fn configurations(setup: &Setup) -> Vec<PathBuf> {
+    let mut files = vec![setup.project.root.as_path().join("Cargo.toml")];
+    let folders = setup.cwd.ancestors().map(|dir| dir.join(".cargo"));
+    for folder in folders.chain(setup.places.cargo.iter().map(|home| home.as_path().to_owned())) {
+        files.extend(["config.toml", "config"].map(|name| folder.join(name)).into_iter().filter(|file| file.is_file()));
+    }
+    files
+}
+
+/// Whether Cargo may build something else for a variable of that name.
+fn steers_cargo(name: &[u8]) -> bool {
+    let noise = [&b"CARGO_TERM_"[..], b"CARGO_NET_", b"CARGO_HTTP_", b"RUST_BACKTRACE", b"RUST_LOG"];
+    (name.starts_with(b"CARGO") || name.starts_with(b"RUST")) && !noise.iter().any(|prefix| name.starts_with(prefix))
+}
+
+/// A time that whatever changes from now on is newer than: file systems stamp with a clock that ticks every few milliseconds.
+fn just_before_now() -> Option<SystemTime> {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
+    let ns = u32::try_from(now.tv_nsec).ok()?;
+    (UNIX_EPOCH + Duration::new(u64::try_from(now.tv_sec).ok()?, ns)).checked_sub(Duration::from_nanos(1))
+}
+
+/// Whether the file system that a file was just made on has this machine's clock; that of a server may be another.
+fn clocks_agree(made: &File) -> bool {
+    let Ok(then) = made.metadata().and_then(|meta| meta.modified()) else { return false };
+    let now = SystemTime::now();
+    let apart = now.duration_since(then).unwrap_or_else(|e| e.duration());
+    apart <= CLOCKS_AGREE
 }
 
 /// Whether Cargo built anything there: in `target/debug` or `target/x86_64-unknown-linux-gnu/debug`.
@@ -131,7 +178,14 @@ impl Restorer {
             let profile = profile.as_path();
             fs::create_dir_all(profile)?;
             // Cargo's own lock. Whoever has it builds; then nothing may be put under its hands.
-            let lock = File::options().create(true).append(true).open(profile.join(".cargo-lock"))?;
+            let path = profile.join(".cargo-lock");
+            let lock = match File::create_new(&path) {
+                Ok(lock) if !clocks_agree(&lock) => return Ok(()),
+                Ok(lock) => lock,
+                // Somebody builds, or has built.
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+                Err(e) => return Err(e),
+            };
             match lock.try_lock() {
                 Ok(()) => locks.push(lock),
                 Err(TryLockError::WouldBlock) => return Ok(()),
@@ -141,7 +195,26 @@ impl Restorer {
                 return Ok(());
             }
         }
-        known.units.iter().try_for_each(|unit| self.unit(unit))
+        self.units(&known.units);
+        Ok(())
+    }
+
+    /// All units, on a few processors: each is done for itself, and one that fails is left to Cargo.
+    fn units(&self, units: &[BuildUnit]) {
+        let next = AtomicUsize::new(0);
+        let work = || {
+            while let Some(unit) = units.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let _ = self.unit(unit);
+            }
+        };
+        let helpers = thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS) - 1;
+        thread::scope(|scope| {
+            for _ in 0..helpers {
+                // Without a further thread this one does all.
+                let _ = thread::Builder::new().name("restore".into()).spawn_scoped(scope, work);
+            }
+            work();
+        });
     }
 
     fn unit(&self, unit: &BuildUnit) -> io::Result<()> {

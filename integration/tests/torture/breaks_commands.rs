@@ -27,10 +27,11 @@ fn same(prepare: impl Fn(&Checkout<'_>) -> Result, args: &str) -> Result {
     second.cargo(args).judged()?.nothing_ran()
 }
 
-/// Text without the checkout's place and without times.
+/// Text without the checkout's place, without times, and without what Cargo says of units that it finds done.
 fn steady(text: &str, checkout: &Checkout<'_>) -> String {
     let text = text.replace(&checkout.dir().display().to_string(), "<here>");
-    let keep = |line: &&str| !line.contains("Finished") && !line.contains("Running") && !line.contains("Nextest run");
+    let skipped = ["Finished", "Running", "Nextest run", " Checking "];
+    let keep = |line: &&str| !skipped.iter().any(|word| line.contains(word));
     let untimed = |line: &str| match (line.find("; finished in "), line.find("] ")) {
         (Some(at), _) => line[..at].to_owned(),
         // nextest: `PASS [   0.003s] app …`

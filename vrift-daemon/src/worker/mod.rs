@@ -34,6 +34,7 @@ mod scripts;
 mod service;
 mod session;
 mod sight;
+mod spares;
 mod upstream;
 mod world;
 
@@ -84,6 +85,7 @@ struct Worker {
     bindings: Bindings,
     scripts: scripts::Scripts,
     builds: builds::Builds,
+    spares: Arc<spares::Spares>,
     ledger: Arc<Ledger>,
     notices: Arc<Notices>,
     upstream: Arc<Upstream>,
@@ -154,6 +156,7 @@ fn serve(args: WorkerArgs) -> Result<(), StartError> {
     };
     let (courier, courier_thread) = Courier::start(parts).map_err(at(&socket))?;
     let activity = Arc::new(Activity::default());
+    let spares = spares::Spares::start(Arc::clone(&cas), Arc::clone(&activity));
     let worker = Arc::new(Worker {
         id,
         root: root.clone(),
@@ -165,6 +168,7 @@ fn serve(args: WorkerArgs) -> Result<(), StartError> {
         bindings: Bindings::default(),
         scripts: scripts::Scripts::default(),
         builds: builds::Builds::default(),
+        spares,
         ledger,
         notices,
         upstream: Arc::clone(&upstream),

@@ -49,6 +49,7 @@ pub fn record(worker: &Worker, session: &mut Session, params: RecordParams) -> R
     };
     let insert = Box::new(InsertParams { record: record.clone(), project: worker.id });
     let candidate = worker.candidates.add_own(record);
+    worker.spares.want(&candidate.record, &worker.cas);
     if let Some(command) = command {
         worker.builds.note(*command, &candidate);
     }

@@ -170,10 +170,11 @@ impl Service for Front {
 
     fn answered(&self, session: &mut Session) {
         let worker = &*self.0;
-        if let Some(used) = session.used.take()
-            && let Some(row) = worker.row_of(&used)
-        {
-            worker.courier.take(Job::Hit(row));
+        if let Some(used) = session.used.take() {
+            worker.spares.want(&used.record, &worker.cas);
+            if let Some(row) = worker.row_of(&used) {
+                worker.courier.take(Job::Hit(row));
+            }
         }
         if let Some(build) = session.ended.take() {
             builds::keep(worker, build);

@@ -170,7 +170,7 @@ impl Suspicion {
 }
 
 /// The id of this boot; `None` without `/proc`.
-fn boot_id() -> Option<String> {
+pub(super) fn boot_id() -> Option<String> {
     let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
     Some(id.trim().to_owned()).filter(|id| !id.is_empty())
 }

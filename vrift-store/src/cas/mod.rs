@@ -26,6 +26,7 @@ mod error;
 mod insert;
 mod mark;
 mod scan;
+mod spare;
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;

@@ -1,6 +1,6 @@
 //! Making the plan of a build that has ended well.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
@@ -8,11 +8,12 @@ use std::path::{Path, PathBuf};
 
 use vrift_core::action::{OutputState, Place, Tool};
 use vrift_core::bytes::ByteText;
+use vrift_core::digest::Digest;
 use vrift_core::paths::{AbsPath, Root, Roots, TemplatePath};
 use vrift_core::wire::{BuildOpenParams, LookupParams};
 use vrift_store::cas::BLOB_MTIME;
 
-use super::plan::{Command, File, Plan, Unit};
+use super::plan::{Command, File, Plan, Unit, outcome};
 use super::{Build, Done, by_name};
 use crate::worker::key::split;
 use crate::worker::world::value_digest;
@@ -31,47 +32,81 @@ struct Home {
     hash: String,
 }
 
+/// An action and what Cargo says of it.
+struct Found<'a> {
+    home: Home,
+    /// Cargo's folder about it.
+    dir: PathBuf,
+    fingerprint: Fingerprint,
+    done: &'a Done,
+}
+
 /// The plan; `None` where nothing would come of it.
 pub fn capture(build: &Build) -> Option<Plan> {
     let roots = &build.params.roots;
-    let mut plan = Plan::new();
-    let mut found = Vec::new();
-    let mut homes: HashMap<(PathBuf, String), usize> = HashMap::new();
-    for done in &build.done {
-        let Some(place) = place_of(&done.command) else { continue };
-        *homes.entry((place.profile.clone(), place.hash.clone())).or_default() += 1;
-        found.push((place, done));
-    }
-    // A unit with several actions is not understood.
-    found.retain(|(place, _)| homes.get(&(place.profile.clone(), place.hash.clone())) == Some(&1));
-    let profiles: BTreeSet<PathBuf> = found.iter().map(|(place, _)| place.profile.clone()).collect();
-    let fingerprints: HashMap<&Path, Fingerprints> =
-        profiles.iter().map(|profile| (profile.as_path(), Fingerprints::read(profile))).collect();
-    plan.left = found.len();
     let base = by_name(&build.params.env);
+    let mut plan = Plan::new();
+    let found = found(build);
+    let order = portable(&found.iter().map(|found| &found.fingerprint).collect::<Vec<_>>());
+    plan.left = build.done.len() - order.len();
+    // Where each of the units came to stand in the plan.
+    let mut places: Vec<Option<usize>> = vec![None; found.len()];
     let mut changed = BTreeSet::new();
-    for (place, done) in sorted(&found) {
-        let Some(fingerprints) = fingerprints.get(place.profile.as_path()) else { continue };
-        let Some(unit) = unit(place, done, fingerprints, &base, roots) else { continue };
+    let mut manifests = BTreeSet::new();
+    for (index, deps) in order {
+        let deps: Option<Vec<usize>> = deps.iter().map(|dep| places[*dep]).collect();
+        let unit = deps.and_then(|deps| unit(&found[index], deps, &base, roots));
+        let Some(unit) = unit else {
+            plan.left += 1;
+            continue;
+        };
         changed.extend(unit.command.env.iter().map(|(name, _)| name.clone()));
+        manifests.extend(manifest(&found[index].done.command));
+        places[index] = Some(plan.units.len());
         plan.units.push(unit);
     }
-    plan.left -= plan.units.len();
-    plan.base = changed
-        .into_iter()
-        .map(|name| {
-            let value = base.get(&name[..]).map(|value| value_digest(roots, value));
-            (name, value)
-        })
-        .collect();
+    plan.manifests = manifests.iter().map(|path| Some((roots.template_path(path), file_digest(path)?))).collect::<Option<_>>()?;
+    let value = |name: &ByteText| base.get(&name[..]).map(|value| value_digest(roots, value));
+    plan.base = changed.into_iter().map(|name| (name.clone(), value(&name))).collect();
+    let profiles: BTreeSet<&Path> = found.iter().map(|found| found.home.profile.as_path()).collect();
     plan.folders = profiles.iter().flat_map(|profile| folders(profile)).filter_map(|dir| template(&dir, roots)).collect();
     plan.profiles = profiles.iter().filter_map(|profile| template(profile, roots)).collect();
     plan.files = whole_files(&build.params);
     (!plan.units.is_empty()).then_some(plan)
 }
 
+/// The actions that Cargo has one fingerprint about.
+fn found(build: &Build) -> Vec<Found<'_>> {
+    let mut profiles: HashMap<PathBuf, HashMap<String, Vec<PathBuf>>> = HashMap::new();
+    let mut found = Vec::new();
+    let mut met: HashMap<PathBuf, usize> = HashMap::new();
+    for done in &build.done {
+        let Some(home) = home_of(&done.command) else { continue };
+        let dirs = profiles.entry(home.profile.clone()).or_insert_with(|| fingerprint_dirs(&home.profile));
+        let Some([dir]) = dirs.get(&home.hash).map(Vec::as_slice) else { continue };
+        let Some(fingerprint) = fingerprint(dir) else { continue };
+        *met.entry(dir.clone()).or_default() += 1;
+        found.push(Found { home, dir: dir.clone(), fingerprint, done });
+    }
+    // A unit with several actions is not understood.
+    found.retain(|found| met.get(&found.dir) == Some(&1));
+    found
+}
+
+/// Cargo's folders about units, by the unit's hash.
+fn fingerprint_dirs(profile: &Path) -> HashMap<String, Vec<PathBuf>> {
+    let mut dirs: HashMap<String, Vec<PathBuf>> = HashMap::new();
+    for entry in fs::read_dir(profile.join(".fingerprint")).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        if let Some(hash) = name.to_str().and_then(hash_of) {
+            dirs.entry(hash.to_owned()).or_default().push(entry.path());
+        }
+    }
+    dirs
+}
+
 /// Which unit of Cargo's an action is, told by the folders that it was given.
-fn place_of(command: &LookupParams) -> Option<Home> {
+fn home_of(command: &LookupParams) -> Option<Home> {
     let cut = |path: &[u8]| AbsPath::resolve(&command.cwd, path).ok().map(|path| path.as_path().to_owned());
     match command.tool {
         Tool::BuildScript => {
@@ -106,73 +141,59 @@ fn hash_of(name: &str) -> Option<&str> {
     name.rsplit_once('-').map(|(_, hash)| hash)
 }
 
-/// Cargo's fingerprints of one profile.
-struct Fingerprints {
-    /// The folders, by hash.
-    dirs: HashMap<String, Vec<PathBuf>>,
-    /// Hashes of units that hold times of this checkout's files, or depend on one that does: Cargo will never take them for
-    /// done elsewhere.
-    local: HashSet<String>,
-}
-
-impl Fingerprints {
-    fn read(profile: &Path) -> Self {
-        let mut dirs: HashMap<String, Vec<PathBuf>> = HashMap::new();
-        for entry in fs::read_dir(profile.join(".fingerprint")).into_iter().flatten().flatten() {
-            let name = entry.file_name();
-            if let Some(hash) = name.to_str().and_then(hash_of) {
-                dirs.entry(hash.to_owned()).or_default().push(entry.path());
-            }
-        }
-        let mut units: Vec<(String, Described)> = Vec::new();
-        for (hash, dirs) in &dirs {
-            units.extend(dirs.iter().flat_map(|dir| described(dir)).map(|described| (hash.clone(), described)));
-        }
-        let mut local: HashSet<String> = HashSet::new();
-        let mut numbers: HashSet<u64> = HashSet::new();
-        loop {
-            let before = local.len();
-            for (hash, unit) in &units {
-                if unit.local || unit.deps.iter().any(|dep| numbers.contains(dep)) {
-                    local.insert(hash.clone());
-                    numbers.extend(unit.number);
-                }
-            }
-            if local.len() == before {
-                return Self { dirs, local };
-            }
-        }
-    }
-}
-
 /// A fingerprint: Cargo's file `<name>.json`, and the number in the file `<name>`. Source: `Fingerprint` in Cargo's
 /// `core/compiler/fingerprint`.
-struct Described {
-    number: Option<u64>,
+struct Fingerprint {
+    number: u64,
+    /// The numbers of the units that it depends on.
     deps: Vec<u64>,
+    /// It says something of this checkout, such as the time of its newest file: elsewhere, Cargo will have another one.
     local: bool,
 }
 
-fn described(dir: &Path) -> Vec<Described> {
-    let entries = fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
-    let json = entries.filter(|path| path.extension().is_some_and(|ext| ext == "json"));
-    json.map(|path| {
-        let number = fs::read_to_string(path.with_extension("")).ok().and_then(|hex| number(&hex));
-        let parsed = fs::read(&path).ok().and_then(|text| serde_json::from_slice::<serde_json::Value>(&text).ok());
-        let Some(value) = parsed else { return Described { number, deps: Vec::new(), local: true } };
-        let list = |name: &str| value.get(name).and_then(serde_json::Value::as_array).cloned();
-        let deps = list("deps").unwrap_or_default();
-        let deps = deps.iter().filter_map(|dep| dep.as_array()?.last()?.as_u64()).collect();
-        // Anything but these two says something of this checkout.
-        let portable = |item: &serde_json::Value| {
-            item.as_object().is_some_and(|item| {
-                item.keys().all(|key| matches!(key.as_str(), "CheckDepInfo" | "RerunIfChanged" | "RerunIfEnvChanged"))
-            })
-        };
-        let local = list("local").is_none_or(|items| !items.iter().all(portable));
-        Described { number, deps, local }
-    })
-    .collect()
+/// The one fingerprint in a folder.
+fn fingerprint(dir: &Path) -> Option<Fingerprint> {
+    let entries = fs::read_dir(dir).ok()?.flatten().map(|entry| entry.path());
+    let json: Vec<PathBuf> = entries.filter(|path| path.extension().is_some_and(|ext| ext == "json")).collect();
+    let [json] = json.as_slice() else { return None };
+    let number = number(&fs::read_to_string(json.with_extension("")).ok()?)?;
+    let value: serde_json::Value = serde_json::from_slice(&fs::read(json).ok()?).ok()?;
+    let deps = value.get("deps")?.as_array()?;
+    let deps = deps.iter().map(|dep| dep.as_array()?.last()?.as_u64()).collect::<Option<_>>()?;
+    let portable = |item: &serde_json::Value| {
+        let known = ["CheckDepInfo", "RerunIfChanged", "RerunIfEnvChanged"];
+        item.as_object().is_some_and(|item| item.keys().all(|key| known.contains(&key.as_str())))
+    };
+    let local = !value.get("local")?.as_array()?.iter().all(portable);
+    Some(Fingerprint { number, deps, local })
+}
+
+/// The units that can be what they are in another checkout, dependencies first, each with what it depends on: neither they nor
+/// anything that they depend on is local, or unknown.
+///
+/// A build script's run shows in the commands of others by what it said. So a unit is never in place without all of these.
+fn portable(units: &[&Fingerprint]) -> Vec<(usize, Vec<usize>)> {
+    let by_number: HashMap<u64, usize> = units.iter().enumerate().map(|(index, unit)| (unit.number, index)).collect();
+    let deps: Vec<Option<Vec<usize>>> =
+        units.iter().map(|unit| unit.deps.iter().map(|dep| by_number.get(dep).copied()).collect()).collect();
+    let mut placed = vec![false; units.len()];
+    let mut order = Vec::with_capacity(units.len());
+    loop {
+        let before = order.len();
+        for (index, unit) in units.iter().enumerate() {
+            if let Some(deps) = &deps[index]
+                && !placed[index]
+                && !unit.local
+                && deps.iter().all(|dep| placed[*dep])
+            {
+                placed[index] = true;
+                order.push((index, deps.clone()));
+            }
+        }
+        if order.len() == before {
+            return order;
+        }
+    }
 }
 
 /// Cargo writes the number's bytes, the lowest first.
@@ -180,14 +201,11 @@ fn number(hex: &str) -> Option<u64> {
     u64::from_str_radix(hex.trim(), 16).ok().map(u64::swap_bytes)
 }
 
-fn unit(place: &Home, done: &Done, fingerprints: &Fingerprints, base: &HashMap<&[u8], &[u8]>, roots: &Roots) -> Option<Unit> {
-    let [dir] = fingerprints.dirs.get(&place.hash)?.as_slice() else { return None };
-    if fingerprints.local.contains(&place.hash) {
-        return None;
-    }
+fn unit(found: &Found<'_>, deps: Vec<usize>, base: &HashMap<&[u8], &[u8]>, roots: &Roots) -> Option<Unit> {
+    let Found { home, dir, done, .. } = found;
     let command = command(&done.command, base, roots)?;
     let mut files = Vec::new();
-    let home = place.profile.join("build").join(dir.file_name()?);
+    let home = home.profile.join("build").join(dir.file_name()?);
     let mut dirs = Vec::new();
     if done.command.tool == Tool::BuildScript {
         dirs.push(template(&home.join("out"), roots)?);
@@ -223,7 +241,8 @@ fn unit(place: &Home, done: &Done, fingerprints: &Fingerprints, base: &HashMap<&
             _ => {}
         }
     }
-    Some(Unit { command, dirs, dated, links, files })
+    let outcome = outcome(&done.result.record);
+    Some(Unit { command, outcome, deps, dirs, dated, links, files })
 }
 
 /// Whether a file of a fingerprint's folder is the one with the number: it has a `.json` beside it.
@@ -277,35 +296,16 @@ fn command(done: &LookupParams, base: &HashMap<&[u8], &[u8]>, roots: &Roots) -> 
     })
 }
 
-/// Dependencies first. With pipelining, an action may end after one that needed its metadata alone.
-fn sorted<'a>(found: &'a [(Home, &'a Done)]) -> Vec<(&'a Home, &'a Done)> {
-    let mut maker: HashMap<&TemplatePath, usize> = HashMap::new();
-    for (index, (_, done)) in found.iter().enumerate() {
-        maker.extend(done.result.record.outputs.iter().map(|output| (&output.path, index)));
-    }
-    let needs = |index: usize| {
-        let inputs = found[index].1.result.record.inputs.iter();
-        inputs.filter_map(|input| maker.get(&input.path).copied()).filter(move |need| *need != index)
-    };
-    let mut order = Vec::with_capacity(found.len());
-    let mut seen = vec![false; found.len()];
-    let mut stack: Vec<(usize, Vec<usize>)> = Vec::new();
-    for first in 0..found.len() {
-        if !std::mem::replace(&mut seen[first], true) {
-            stack.push((first, needs(first).collect()));
-        }
-        while let Some((index, open)) = stack.last_mut() {
-            match open.pop() {
-                Some(need) if !std::mem::replace(&mut seen[need], true) => stack.push((need, needs(need).collect())),
-                Some(_) => {}
-                None => {
-                    order.push(*index);
-                    stack.pop();
-                }
-            }
-        }
-    }
-    order.into_iter().map(|index| (&found[index].0, found[index].1)).collect()
+/// The manifest of an action's package, where the package is part of the project.
+fn manifest(command: &LookupParams) -> Option<AbsPath> {
+    let path = AbsPath::new(by_name(&command.env).get(&b"CARGO_MANIFEST_PATH"[..])?).ok()?;
+    path.below(command.roots.get(Root::Project)?)?;
+    Some(path)
+}
+
+/// The digest of a file, as it is now.
+pub fn file_digest(path: &AbsPath) -> Option<Digest> {
+    fs::read(path.as_path()).ok().map(|content| Digest::of(&content))
 }
 
 /// The folders of a profile that programs may look for; not those of incremental compilation.
@@ -351,22 +351,31 @@ mod tests {
     }
 
     #[test]
-    fn a_unit_depends_on_its_place_in_the_tree() {
+    fn a_unit_takes_what_it_depends_on_along() {
+        let unit = |number, deps: &[u64], local| Fingerprint { number, deps: deps.to_vec(), local };
+        let units = [
+            unit(15, &[14, 12], false),
+            unit(11, &[], true),
+            unit(12, &[11], false),
+            unit(13, &[12], false),
+            unit(14, &[16], false),
+            unit(16, &[], false),
+            unit(17, &[99], false),
+        ];
+        assert_eq!(portable(&units.iter().collect::<Vec<_>>()), [(5, vec![]), (4, vec![5])]);
+    }
+
+    #[test]
+    fn fingerprints_are_read() {
         let dir = tempfile::tempdir().expect("tempdir");
-        let write = |unit: &str, name: &str, number: u64, json: &str| {
-            let folder = dir.path().join(".fingerprint").join(unit);
-            fs::create_dir_all(&folder).expect("creates");
-            fs::write(folder.join(name), format!("{:016x}", number.swap_bytes())).expect("writes");
-            fs::write(folder.join(name).with_extension("json"), json).expect("writes");
-        };
-        write("a-1", "run-build-script", 11, r#"{"deps":[],"local":[{"Precalculated":"1.5s (src/a)"}]}"#);
-        write("b-2", "lib-b", 12, r#"{"deps":[[7,"a",false,11]],"local":[{"CheckDepInfo":{}}]}"#);
-        write("c-3", "bin-c", 13, r#"{"deps":[[8,"b",false,12]],"local":[{"CheckDepInfo":{}}]}"#);
-        write("d-4", "lib-d", 14, r#"{"deps":[[9,"x",false,99]],"local":[{"CheckDepInfo":{}}]}"#);
-        let read = Fingerprints::read(dir.path());
-        let mut local: Vec<_> = read.local.into_iter().collect();
-        local.sort();
-        assert_eq!(local, ["1", "2", "3"]);
-        assert_eq!(read.dirs.len(), 4);
+        let write = |name: &str, text: &str| fs::write(dir.path().join(name), text).expect("writes");
+        write("lib-a", "0b00000000000000");
+        write("lib-a.json", r#"{"deps":[[7,"b",false,12]],"local":[{"CheckDepInfo":{}},{"RerunIfChanged":{}}]}"#);
+        let read = fingerprint(dir.path()).expect("is one");
+        assert_eq!((read.number, read.deps, read.local), (11, vec![12], false));
+        write("lib-a.json", r#"{"deps":[],"local":[{"Precalculated":"1.5s (src/a)"}]}"#);
+        assert!(fingerprint(dir.path()).expect("is one").local);
+        write("test-a.json", "{}");
+        assert!(fingerprint(dir.path()).is_none());
     }
 }

@@ -2,13 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 use vrift_core::PROTOCOL_VERSION;
-use vrift_core::action::Tool;
+use vrift_core::action::{ActionRecord, Tool};
 use vrift_core::bytes::ByteText;
 use vrift_core::digest::Digest;
 use vrift_core::paths::{AbsPath, Roots, TemplatePath};
 use vrift_core::wire::{BuildFile, BuildOpenParams, LookupParams};
 
 use super::by_name;
+use super::capture::file_digest;
 use crate::worker::world::value_digest;
 
 /// The format's version. A plan of another one is not used.
@@ -20,6 +21,8 @@ pub struct Plan {
     version: u32,
     /// Cargo's own variables that it sets to something else for its units, with digests of their values.
     pub base: Vec<(ByteText, Option<Digest>)>,
+    /// Manifests of the project's packages, which say what the units are.
+    pub manifests: Vec<(TemplatePath, Digest)>,
     /// The folders that hold a `.fingerprint` each.
     pub profiles: Vec<TemplatePath>,
     /// Every folder that was made, for programs that look.
@@ -37,6 +40,10 @@ pub struct Plan {
 pub struct Unit {
     /// The command that makes it.
     pub command: Command,
+    /// Digest of what it left and said ([`outcome`]): Cargo's files tell of that.
+    pub outcome: Digest,
+    /// Units before it that Cargo says it depends on.
+    pub deps: Vec<usize>,
     /// Folders that Cargo made for it.
     pub dirs: Vec<TemplatePath>,
     /// Outputs that have an inode and a time of their own.
@@ -72,8 +79,16 @@ pub struct File {
 impl Plan {
     /// A plan of this version.
     pub fn new() -> Self {
-        let (base, profiles, folders, units, files) = (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        Self { version: VERSION, base, profiles, folders, units, files, left: 0 }
+        Self {
+            version: VERSION,
+            base: Vec::new(),
+            manifests: Vec::new(),
+            profiles: Vec::new(),
+            folders: Vec::new(),
+            units: Vec::new(),
+            files: Vec::new(),
+            left: 0,
+        }
     }
 
     pub fn encode(&self) -> Vec<u8> {
@@ -88,7 +103,11 @@ impl Plan {
     /// Whether the build that begins sets out from where the recorded one did, as far as predictions depend on it.
     pub fn applies_to(&self, params: &BuildOpenParams) -> bool {
         let env = by_name(&params.env);
+        let is_there = |path: &TemplatePath, digest: &Digest| {
+            params.roots.expand_path(path).and_then(|path| file_digest(&path)).as_ref() == Some(digest)
+        };
         self.base.iter().all(|(name, value)| env.get(&name[..]).map(|now| value_digest(&params.roots, now)) == *value)
+            && self.manifests.iter().all(|(path, digest)| is_there(path, digest))
     }
 }
 
@@ -131,6 +150,11 @@ impl File {
         let content = if self.template { ByteText(roots.expand_text(&self.content)?) } else { self.content.clone() };
         Some(BuildFile { path: roots.expand_path(&self.path)?, content, old: self.old })
     }
+}
+
+/// What stands for all that an action left and said.
+pub fn outcome(record: &ActionRecord) -> Digest {
+    Digest::of(&serde_json::to_vec(&(&record.outputs, &record.stdio)).unwrap_or_default())
 }
 
 /// Each path of a list, where its root is known.
