@@ -167,9 +167,9 @@ impl Collector<'_> {
 /// Which outputs may share an inode with their blob: those that no tool rewrites in place.
 fn place_of(command: &Command, path: &AbsPath, optional: bool) -> Place {
     let name = path.file_name();
-    // Cargo dates the metadata that a check makes (source: `mode.is_check()` in Cargo's `core/compiler/mod.rs`), and rustc
-    // links it from its incremental state: neither may have an inode that somebody else has.
-    if dates::is_metadata(name) && (optional || !makes_code(command)) {
+    // Cargo dates the metadata that a check makes (source: `mode.is_check()` in Cargo's `core/compiler/mod.rs`), which rustc
+    // may have linked from its incremental state: neither may have an inode that somebody else has.
+    if dates::is_metadata(name) && !makes_code(command) {
         return Place::Copy;
     }
     if optional {

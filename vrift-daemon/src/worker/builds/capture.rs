@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use vrift_core::action::{OutputState, Place, Tool};
+use vrift_core::action::Tool;
 use vrift_core::bytes::ByteText;
 use vrift_core::digest::Digest;
 use vrift_core::paths::{AbsPath, Root, Roots, TemplatePath};
@@ -14,7 +14,7 @@ use vrift_core::wire::{BuildOpenParams, LookupParams};
 use vrift_store::cas::BLOB_MTIME;
 
 use super::plan::{Command, File, Plan, Unit, outcome};
-use super::{Build, Done, by_name};
+use super::{Build, Done, by_name, dates};
 use crate::worker::key::split;
 use crate::worker::world::value_digest;
 
@@ -51,6 +51,8 @@ pub fn capture(build: &Build) -> Option<Plan> {
     plan.left = build.done.len() - order.len();
     // Where each of the units came to stand in the plan.
     let mut places: Vec<Option<usize>> = vec![None; found.len()];
+    // Which units are newer than the store's blobs, to Cargo.
+    let mut recent: Vec<bool> = Vec::new();
     let mut changed = BTreeSet::new();
     let mut manifests = BTreeSet::new();
     for (index, deps) in order {
@@ -62,8 +64,11 @@ pub fn capture(build: &Build) -> Option<Plan> {
         };
         changed.extend(unit.command.env.iter().map(|(name, _)| name.clone()));
         manifests.extend(manifest(&found[index].done.command));
+        let record = &found[index].done.result.record;
+        let dated = if unit.deps.iter().any(|dep| recent[*dep]) { dates::to_date(record) } else { Vec::new() };
+        recent.push(!dated.is_empty() || dates::is_recent(record, &unit));
         places[index] = Some(plan.units.len());
-        plan.units.push(unit);
+        plan.units.push(Unit { dated, ..unit });
     }
     plan.manifests = manifests.iter().map(|path| Some((roots.template_path(path), file_digest(path)?))).collect::<Option<_>>()?;
     let value = |name: &ByteText| base.get(&name[..]).map(|value| value_digest(roots, value));
@@ -219,18 +224,11 @@ fn unit(found: &Found<'_>, deps: Vec<usize>, base: &HashMap<&[u8], &[u8]>, roots
     for name in names {
         files.push(file(&name, roots)??);
     }
-    let mut dated = Vec::new();
     let mut inodes: BTreeMap<(u64, u64), TemplatePath> = BTreeMap::new();
-    for output in &done.result.record.outputs {
-        let OutputState::File { place, .. } = output.state else { continue };
-        let Some(meta) = roots.expand_path(&output.path).and_then(|path| fs::symlink_metadata(path.as_path()).ok()) else {
-            // Somebody removed it: there is nothing to go by.
-            return output.optional.then_some(()).and(None);
-        };
+    for output in done.result.record.outputs.iter().filter(|output| !output.optional) {
+        // What somebody has removed since is nothing to go by.
+        let meta = fs::symlink_metadata(roots.expand_path(&output.path)?.as_path()).ok()?;
         inodes.insert((meta.dev(), meta.ino()), output.path.clone());
-        if place == Place::Link && !output.optional && !is_old(&meta) {
-            dated.push(output.path.clone());
-        }
     }
     let mut links = Vec::new();
     for entry in fs::read_dir(&home).into_iter().flatten().flatten() {
@@ -242,7 +240,7 @@ fn unit(found: &Found<'_>, deps: Vec<usize>, base: &HashMap<&[u8], &[u8]>, roots
         }
     }
     let outcome = outcome(&done.result.record);
-    Some(Unit { command, outcome, deps, dirs, dated, links, files })
+    Some(Unit { command, outcome, deps, dirs, dated: Vec::new(), links, files })
 }
 
 /// Whether a file of a fingerprint's folder is the one with the number: it has a `.json` beside it.

@@ -14,6 +14,7 @@
 //! simply not there, and Cargo builds it.
 
 mod capture;
+mod dates;
 mod overlay;
 mod plan;
 mod project;
