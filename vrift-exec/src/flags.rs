@@ -11,6 +11,7 @@ use vrift_core::action::Tool;
 use vrift_core::bytes::ByteText;
 use vrift_core::context::mode;
 use vrift_core::paths::Root;
+use vrift_core::rules;
 
 use crate::command::Command;
 
@@ -89,7 +90,22 @@ pub fn restore_dep_info(command: &Command) -> io::Result<()> {
 
 /// Options that replace the checkout's path in what a compiler writes.
 fn prefix_maps(command: &Command) -> Vec<Vec<u8>> {
-    if command.context_mode(mode::NO_PREFIX_MAP) || !command.is_rustc() {
+    if command.context_mode(mode::NO_PREFIX_MAP) {
+        return Vec::new();
+    }
+    let map = |option: &[u8], root: Root, suffix: &[u8]| {
+        let path = command.roots.get(root)?;
+        Some([option, path.as_bytes(), b"=", PORTABLE, suffix].concat())
+    };
+    // The last match wins, and the target folder may lie inside the project.
+    let maps = |option| [map(option, Root::Project, b""), map(option, Root::Target, b"/target")].into_iter().flatten().collect();
+    if command.tool == Tool::Cc {
+        // As the shim does for compilers inside other actions.
+        let compiles = command.argv.iter().any(|arg| rules::makes_objects(arg));
+        let users = command.argv.iter().any(|arg| rules::maps_paths(arg));
+        return if compiles && !users { maps(b"-fdebug-prefix-map=") } else { Vec::new() };
+    }
+    if !command.is_rustc() {
         return Vec::new();
     }
     let compiles = command.flag("--crate-name").is_some_and(|name| name != b"___") && command.flag("--out-dir").is_some();
@@ -99,12 +115,7 @@ fn prefix_maps(command: &Command) -> Vec<Vec<u8>> {
         // that comes with a result from another checkout would be of no use. `getcwd` alone does for it, see the shim.
         return Vec::new();
     }
-    let remap = |root: Root, suffix: &[u8]| {
-        let path = command.roots.get(root)?;
-        Some([b"--remap-path-prefix=", path.as_bytes(), b"=", PORTABLE, suffix].concat())
-    };
-    // The last match wins, and the target folder may lie inside the project.
-    [remap(Root::Project, b""), remap(Root::Target, b"/target")].into_iter().flatten().collect()
+    maps(b"--remap-path-prefix=")
 }
 
 /// Whether `getcwd` is to be portable for this command.

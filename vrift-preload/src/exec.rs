@@ -5,6 +5,7 @@
 //! | worth an action, by [`vrift_core::rules::classify`] | `vrift-exec <kind> <program> <arguments>` |
 //! | one that the preload cannot follow | itself, without the preload; the enclosing action is told |
 //! | outside any action, from the target folder (a test, `cargo run`) | itself, without the preload: it is the user's own |
+//! | a C compiler inside an action | itself, with an option that keeps the checkout's path out of debug information |
 //! | any other | itself, with preload and context |
 
 use core::ffi::{c_char, c_int};
@@ -174,6 +175,32 @@ fn own_program(context: &Context<'_>, name: &[u8]) -> bool {
         || (!project.is_empty() && name.strip_prefix(project).and_then(|rest| rest.strip_prefix(b"/target")).is_some_and(below))
 }
 
+/// The option of gcc and clang that replaces the beginning of paths in debug information.
+const PREFIX_MAP: &[u8] = b"-fdebug-prefix-map=";
+
+/// Whether the program is a C compiler that is to get prefix maps: inside an action, whose outputs are then the same in every
+/// checkout.
+unsafe fn wants_maps(context: &Context<'_>, plain: &Plan) -> bool {
+    // SAFETY: the caller vouches for the plan's lists.
+    unsafe {
+        let name = path::bytes(plain.path);
+        let name = name.rsplit(|c| *c == b'/').next().unwrap_or(name);
+        if state::trace().is_none() || context.has(mode::NO_PREFIX_MAP) || !rules::is_c_driver(name) {
+            return false;
+        }
+        let (mut compiles, mut at) = (false, plain.argv);
+        while !at.is_null() && !(*at).is_null() {
+            let arg = path::bytes(*at);
+            if rules::maps_paths(arg) {
+                return false;
+            }
+            compiles |= rules::makes_objects(arg);
+            at = at.add(1);
+        }
+        compiles
+    }
+}
+
 /// Builds lists and strings in one piece of memory.
 struct Builder<'a> {
     room: &'a mut [u8],
@@ -196,8 +223,26 @@ impl Builder<'_> {
                 }
                 Verdict::Follow | Verdict::Leave => {
                     let envp = self.environment(context, plain.envp, true)?;
-                    Some(Plan { path: plain.path, argv: plain.argv, envp })
+                    let argv = if wants_maps(context, plain) { self.mapped(context, plain.argv)? } else { plain.argv };
+                    Some(Plan { path: plain.path, argv, envp })
                 }
+            }
+        }
+    }
+
+    /// The arguments of a C compiler with its prefix maps, in front of all others: of several that match, the last counts.
+    unsafe fn mapped(&mut self, context: &Context<'_>, argv: Strings) -> Option<Strings> {
+        let map = |builder: &mut Self, field, to: &[u8]| match context.get(field) {
+            b"" => Some(None),
+            from => builder.string(&[PREFIX_MAP, from, b"=", state::PORTABLE.to_bytes(), to]).map(Some),
+        };
+        let (project, target) = (map(self, Field::Project, b"")?, map(self, Field::Target, b"/target")?);
+        // SAFETY: the caller vouches for `argv`, which has a first entry.
+        unsafe {
+            match (project, target) {
+                (Some(project), Some(target)) => self.list(argv.add(1), &[], &[*argv, project, target], &[]),
+                (Some(map), None) | (None, Some(map)) => self.list(argv.add(1), &[], &[*argv, map], &[]),
+                (None, None) => Some(argv),
             }
         }
     }
@@ -299,7 +344,9 @@ unsafe fn size_of_plan(context: &Context<'_>, path: *const c_char, argv: Strings
     let (args, vars, path, users) =
         unsafe { (count(argv), count(envp), path::bytes(path).len(), find(envp, b"LD_PRELOAD").map_or(0, <[u8]>::len)) };
     let fields: usize = context.fields().iter().map(|field| field.len() + 1).sum();
-    let strings = fields + path::ROOM + 2 * path + users + context.get(Field::Exec).len() + context.get(Field::Shim).len() + 256;
+    let maps = context.get(Field::Project).len() + context.get(Field::Target).len() + 2 * (PREFIX_MAP.len() + 32);
+    let strings =
+        maps + fields + path::ROOM + 2 * path + users + context.get(Field::Exec).len() + context.get(Field::Shim).len() + 256;
     strings + (args + vars + 16) * POINTER
 }
 

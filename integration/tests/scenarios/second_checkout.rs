@@ -68,6 +68,13 @@ fn ripgrep() -> Result {
     scenario(&projects::ripgrep()?, "crates/core/main.rs", edit, &["rg"])
 }
 
+/// C code in build scripts, procedural macros, and a program that is built without incremental state.
+#[test]
+fn bat() -> Result {
+    let edit = ("fn main() {", "fn main() {\n    let _one_more = 1;");
+    scenario(&projects::bat()?, "src/bin/bat/main.rs", edit, &["bat"])
+}
+
 #[test]
 fn workspace() -> Result {
     let edit = (

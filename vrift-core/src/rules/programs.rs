@@ -49,6 +49,17 @@ pub fn is_c_driver(name: &[u8]) -> bool {
         .any(|driver| name.strip_suffix(*driver).is_some_and(|prefix| prefix.is_empty() || prefix.ends_with(b"-")))
 }
 
+/// Whether an argument of a C driver makes it compile and not just preprocess or link. A linking clang warns of options that only
+/// a compilation has a use for.
+pub fn makes_objects(arg: &[u8]) -> bool {
+    matches!(arg, b"-c" | b"-S")
+}
+
+/// Whether an argument of a C driver says by itself how paths are to be written.
+pub fn maps_paths(arg: &[u8]) -> bool {
+    [&b"-fdebug-prefix-map="[..], b"-ffile-prefix-map=", b"-fdebug-compilation-dir"].iter().any(|option| arg.starts_with(option))
+}
+
 /// Whether `name` is an archiver or its indexer, prefixed or not.
 pub fn is_archiver(name: &[u8]) -> bool {
     let name = strip_version(name);
@@ -85,5 +96,7 @@ mod tests {
         assert_eq!(classify(b"rustc", false, Enclosing::Whole), None);
         assert_eq!(classify(b"cc", false, Enclosing::Nesting), Some(Tool::Cc));
         assert_eq!(classify(b"ar", false, Enclosing::Nesting), None);
+        assert!(makes_objects(b"-c") && !makes_objects(b"-E") && !makes_objects(b"-cx"));
+        assert!(maps_paths(b"-ffile-prefix-map=/a=/b") && !maps_paths(b"-fdebug"));
     }
 }

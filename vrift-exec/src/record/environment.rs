@@ -1,13 +1,13 @@
 //! Which variables the run looked at.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use memchr::memmem;
-use vrift_core::action::EnvInput;
+use vrift_core::action::{EnvInput, Tool};
 use vrift_core::arena::Trace;
 use vrift_core::bytes::ByteText;
 use vrift_core::digest::Digest;
@@ -33,12 +33,21 @@ const LONGEST_SHOWN: usize = 200;
 pub fn inputs(command: &Command, trace: &Trace, seen: &Seen) -> Result<Environment, Reason> {
     let given = given(command);
     let mut names: BTreeSet<&[u8]> = BTreeSet::new();
-    for event in trace.events.iter().filter(|event| event.kind == EventKind::Env) {
-        let value = given.get(&event.path[..]).map_or(0, |value| value_hash(value));
-        // A process that saw another value had it from its parent inside this action: that is no input.
-        if value == event.aux && !rules::unimportant_read(command.tool, &event.path) && !rules::key_env(command.tool, &event.path)
-        {
-            names.insert(&event.path);
+    let mut programs: HashMap<u32, &[u8]> = HashMap::new();
+    for event in &trace.events {
+        match event.kind {
+            EventKind::SignIn => {
+                programs.insert(event.pid, &event.path);
+            }
+            EventKind::Env => {
+                let value = given.get(&event.path[..]).map_or(0, |value| value_hash(value));
+                // A process that saw another value had it from its parent inside this action: that is no input.
+                let by = programs.get(&event.pid).copied().unwrap_or_default();
+                if value == event.aux && !is_unimportant(command, by, &event.path) && !rules::key_env(command.tool, &event.path) {
+                    names.insert(&event.path);
+                }
+            }
+            _ => {}
         }
     }
     let closed = may_list_all(command, trace, seen);
@@ -47,6 +56,12 @@ pub fn inputs(command: &Command, trace: &Trace, seen: &Seen) -> Result<Environme
     }
     let inputs = names.into_iter().map(|name| input(command, name, given.get(name).copied())).collect();
     Ok(Environment { inputs, closed })
+}
+
+/// Whether the program `by` of the run asked for a variable that has no bearing on what it does: what holds for a compiler that
+/// is an action holds for one that is part of an action.
+fn is_unimportant(command: &Command, by: &[u8], name: &[u8]) -> bool {
+    rules::unimportant_read(command.tool, name) || (rules::reads_env_by_name(by) && rules::unimportant_read(Tool::Cc, name))
 }
 
 fn given(command: &Command) -> BTreeMap<&[u8], &[u8]> {
