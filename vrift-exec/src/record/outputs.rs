@@ -34,7 +34,9 @@ const LARGEST_FILE: u64 = 2 << 30;
 
 /// Collects the outputs. Where `own_time` is asked for, one artifact keeps its inode and time; see [`dates`].
 pub fn collect(command: &Command, cas: &Cas, seen: &Seen, own_time: bool) -> Result<Left, Reason> {
-    let has_metadata = seen.paths.iter().any(|(path, facts)| facts.changed && dates::is_metadata(path.file_name()));
+    // rustc makes metadata for everything, and throws away what is no library's.
+    let is_left = |path: &AbsPath| dates::is_metadata(path.file_name()) && path.as_path().exists();
+    let has_metadata = seen.paths.iter().any(|(path, facts)| facts.changed && is_left(path));
     let roots = command.roots.per_checkout();
     let mut collector = Collector { command, cas, seen, roots, own_time, has_metadata, left: Left::default() };
     for (path, facts) in seen.paths.iter().filter(|(_, facts)| facts.changed) {
