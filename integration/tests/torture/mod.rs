@@ -13,3 +13,4 @@ mod notices_scripts;
 mod restore;
 mod restore_atomic;
 mod restore_shared;
+mod whole_builds;

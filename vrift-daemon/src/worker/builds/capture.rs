@@ -10,7 +10,7 @@ use vrift_core::action::Tool;
 use vrift_core::bytes::ByteText;
 use vrift_core::digest::Digest;
 use vrift_core::paths::{AbsPath, Root, Roots, TemplatePath};
-use vrift_core::wire::{BuildOpenParams, LookupParams};
+use vrift_core::wire::LookupParams;
 use vrift_store::cas::BLOB_MTIME;
 
 use super::plan::{Command, File, Plan, Unit, outcome};
@@ -57,7 +57,7 @@ pub fn capture(build: &Build) -> Option<Plan> {
     let mut manifests = BTreeSet::new();
     for (index, deps) in order {
         let deps: Option<Vec<usize>> = deps.iter().map(|dep| places[*dep]).collect();
-        let unit = deps.and_then(|deps| unit(&found[index], deps, &base, roots));
+        let unit = deps.and_then(|deps| unit(&found[index], deps, &base, build));
         let Some(unit) = unit else {
             plan.left += 1;
             continue;
@@ -76,7 +76,7 @@ pub fn capture(build: &Build) -> Option<Plan> {
     let profiles: BTreeSet<&Path> = found.iter().map(|found| found.home.profile.as_path()).collect();
     plan.folders = profiles.iter().flat_map(|profile| folders(profile)).filter_map(|dir| template(&dir, roots)).collect();
     plan.profiles = profiles.iter().filter_map(|profile| template(profile, roots)).collect();
-    plan.files = whole_files(&build.params);
+    plan.files = whole_files(build);
     (!plan.units.is_empty()).then_some(plan)
 }
 
@@ -206,7 +206,8 @@ fn number(hex: &str) -> Option<u64> {
     u64::from_str_radix(hex.trim(), 16).ok().map(u64::swap_bytes)
 }
 
-fn unit(found: &Found<'_>, deps: Vec<usize>, base: &HashMap<&[u8], &[u8]>, roots: &Roots) -> Option<Unit> {
+fn unit(found: &Found<'_>, deps: Vec<usize>, base: &HashMap<&[u8], &[u8]>, build: &Build) -> Option<Unit> {
+    let (roots, until) = (&build.params.roots, build.ended_ns);
     let Found { home, dir, done, .. } = found;
     let command = command(&done.command, base, roots)?;
     let mut files = Vec::new();
@@ -215,14 +216,14 @@ fn unit(found: &Found<'_>, deps: Vec<usize>, base: &HashMap<&[u8], &[u8]>, roots
     if done.command.tool == Tool::BuildScript {
         dirs.push(template(&home.join("out"), roots)?);
         for name in ["invoked.timestamp", "stderr", "root-output", "output"] {
-            files.extend(file(&home.join(name), roots)?);
+            files.extend(file(&home.join(name), roots, until)?);
         }
     }
     let mut names: Vec<PathBuf> = fs::read_dir(dir).ok()?.flatten().map(|entry| entry.path()).collect();
     // The file with the number says that all is done.
     names.sort_by_key(|path| (is_number(path), path.clone()));
     for name in names {
-        files.push(file(&name, roots)??);
+        files.push(file(&name, roots, until)??);
     }
     let mut inodes: BTreeMap<(u64, u64), TemplatePath> = BTreeMap::new();
     for output in done.result.record.outputs.iter().filter(|output| !output.optional) {
@@ -248,13 +249,18 @@ fn is_number(path: &Path) -> bool {
     path.extension().is_none() && path.with_extension("json").exists()
 }
 
-/// A file, if it is there; the outer `None` where it cannot be kept.
-fn file(path: &Path, roots: &Roots) -> Option<Option<File>> {
+/// A file, if it is there; the outer `None` where it cannot be kept: somebody changed it after `until`, when Cargo had ended, so
+/// that it may tell of another run.
+fn file(path: &Path, roots: &Roots, until: i64) -> Option<Option<File>> {
     let Ok(meta) = fs::symlink_metadata(path) else { return Some(None) };
     if !meta.is_file() || meta.len() > LARGEST {
         return None;
     }
     let content = fs::read(path).ok()?;
+    let now = fs::symlink_metadata(path).ok()?;
+    if now.ctime().saturating_mul(1_000_000_000).saturating_add(now.ctime_nsec()) > until {
+        return None;
+    }
     let template_path = template(path, roots)?;
     let own = roots.per_checkout();
     let (content, is_template) = match own.occur_in(&content) {
@@ -323,14 +329,14 @@ fn folders(profile: &Path) -> Vec<PathBuf> {
     dirs
 }
 
-fn whole_files(params: &BuildOpenParams) -> Vec<File> {
-    let roots = &params.roots;
+fn whole_files(build: &Build) -> Vec<File> {
+    let roots = &build.params.roots;
     let target = match (roots.get(Root::Target), roots.get(Root::Project)) {
         (Some(target), _) => target.as_path().to_owned(),
         (None, Some(project)) => project.as_path().join("target"),
         (None, None) => return Vec::new(),
     };
-    WHOLE.iter().filter_map(|name| file(&target.join(name), roots).flatten()).collect()
+    WHOLE.iter().filter_map(|name| file(&target.join(name), roots, build.ended_ns).flatten()).collect()
 }
 
 fn template(path: &Path, roots: &Roots) -> Option<TemplatePath> {

@@ -33,6 +33,7 @@ use vrift_store::Blob;
 use super::Worker;
 use super::candidates::Candidate;
 use super::courier::Job;
+use crate::clock::now_ns;
 use crate::sync::lock;
 use plan::Plan;
 
@@ -56,6 +57,8 @@ pub struct Build {
     /// Units of the plan that was used that are left to Cargo.
     left: usize,
     planned: bool,
+    /// When Cargo had ended, nanoseconds since 1970.
+    ended_ns: i64,
 }
 
 /// An action that is done.
@@ -88,18 +91,18 @@ impl Builds {
         builds.push((build.params.session.clone(), build));
     }
 
-    /// The build of a session, which is over.
+    /// The build of a session, which is over now.
     pub fn take(&self, session: &str) -> Option<Build> {
         let mut builds = lock(&self.0);
         let at = builds.iter().position(|(name, _)| name == session)?;
-        Some(builds.remove(at).1)
+        Some(Build { ended_ns: now_ns(), ..builds.remove(at).1 })
     }
 }
 
 /// Answers `build.open`: follows the build, and says what can be put in place at once. The caller does that before it lets go
 /// of the connection; `restoring` receives the places of links to blobs.
 pub fn open(worker: &Worker, params: BuildOpenParams, restoring: &mut Vec<AbsPath>) -> BuildOpenResult {
-    let mut build = Build { params, done: Vec::new(), unforeseen: 0, left: 0, planned: false };
+    let mut build = Build { params, done: Vec::new(), unforeseen: 0, left: 0, planned: false, ended_ns: 0 };
     let mut result = BuildOpenResult::default();
     if let Some(plan) = stored(worker, &build.params.key).filter(|plan| plan.applies_to(&build.params)) {
         (build.planned, build.left) = (true, plan.left);
