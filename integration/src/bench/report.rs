@@ -24,10 +24,13 @@ impl Report {
     pub fn new(name: &str, title: impl Into<String>) -> Self {
         let args: Vec<_> = std::env::args().skip(1).filter(|arg| arg != "--save").collect();
         let mut command = format!("cargo run --release -p integration --bin {name}");
+        // A file of its own for each choice of options.
+        let mut name = name.to_owned();
         if !args.is_empty() {
             command += &format!(" -- {}", args.join(" "));
+            args.iter().for_each(|arg| name += &format!("-{}", arg.trim_start_matches('-')));
         }
-        Self { name: name.to_owned(), title: title.into(), command, rows: Vec::new(), data: serde_json::Map::new() }
+        Self { name, title: title.into(), command, rows: Vec::new(), data: serde_json::Map::new() }
     }
 
     /// Adds a line: what, how much, and what to compare it with or to know of it.

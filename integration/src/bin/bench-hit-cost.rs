@@ -26,7 +26,7 @@ fn main() -> Result {
         alone.extend(lives(&one_by_one(checkout.vrift("build -j1")))?);
         std::fs::remove_dir_all(checkout.path("target"))?;
         together.extend(lives(&one_by_one(checkout.vrift("build")))?);
-        let why = checkout.cmd("vrift").args(["why", "", "-n", "4096", "--json"]).ok()?.stdout;
+        let why = checkout.cmd("vrift").args(["why", "", "-n", "1000", "--json"]).ok()?.stdout;
         let why: Vec<serde_json::Value> = serde_json::from_str(&why)?;
         let times = why.iter().filter_map(|entry| entry.get("lookup_us")?.as_u64()).map(Duration::from_micros);
         lookups.extend(times);
@@ -70,8 +70,9 @@ fn lives(cmd: &Cmd) -> Result<Vec<Duration>> {
     let mut began: HashMap<&str, f64> = HashMap::new();
     let mut lives = Vec::new();
     for line in text.lines() {
-        let mut words = line.splitn(3, ' ').filter(|word| !word.is_empty());
-        let (Some(pid), Some(time), Some(rest)) = (words.next(), words.next(), words.next()) else { continue };
+        // Short process ids are padded.
+        let Some((pid, line)) = line.split_once(' ') else { continue };
+        let Some((time, rest)) = line.trim_start().split_once(' ') else { continue };
         let Ok(time) = time.parse::<f64>() else { continue };
         if rest.starts_with("execve(") && rest.split('"').nth(1).is_some_and(|path| path.ends_with("/vrift-exec")) {
             began.insert(pid, time);
