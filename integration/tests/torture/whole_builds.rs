@@ -7,7 +7,7 @@ use integration::env::TestEnv;
 use integration::right::Built;
 use integration::small;
 
-/// How many units of the build Cargo found in place: it says of each of the others that it compiles it.
+/// The packages that Cargo compiles: it says nothing of what it finds in place.
 fn compiled(checkout: &Checkout<'_>, variables: &[(&str, &str)]) -> Result<Vec<String>> {
     let mut build = checkout.vrift("build");
     for (name, value) in variables {

@@ -52,9 +52,9 @@ pub struct Build {
     params: BuildOpenParams,
     /// Its actions, in the order in which they were done.
     done: Vec<Done>,
-    /// Actions that had to be asked for although a plan was there, and that the plan did not leave to Cargo.
+    /// Actions that Cargo asked for itself. With a plan, no more than it leaves to Cargo are expected.
     unforeseen: usize,
-    /// Units of the plan that was used that are left to Cargo.
+    /// Actions that the plan that was used leaves to Cargo.
     left: usize,
     planned: bool,
     /// When Cargo had ended, nanoseconds since 1970.
