@@ -13,6 +13,7 @@
 //! | [`snapshot`], [`archive`] | whole folders, compared byte for byte |
 //! | [`right`] | whether what vrift made is what a build from scratch makes |
 //! | [`small`] | small projects, made up on the spot |
+//! | [`lives`] | how long processes live, as the kernel tells it |
 //! | [`disk`] | what folders cost on disk |
 //! | [`user`] | commands as an ordinary user |
 //! | [`daemons`] | the daemons of one home |
@@ -31,6 +32,7 @@ pub mod disk;
 pub mod env;
 pub mod host;
 pub mod judge;
+pub mod lives;
 pub mod product;
 pub mod projects;
 pub mod right;

@@ -1,16 +1,16 @@
 //! What one restored action costs: from the exec of what stands in for the compiler to its end, over all actions of a project
 //! with C code and many build scripts; and what of that the look-up takes inside the project's daemon. Actions are looked up one
-//! by one, as in a build that Cargo has begun.
+//! by one, as in a build that Cargo has begun. Needs root: see [`integration::lives`].
 #![forbid(unsafe_code)]
 
-use std::collections::HashMap;
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use integration::Result;
 use integration::bench::{Options, Report, median, millis};
 use integration::command::Cmd;
 use integration::env::TestEnv;
+use integration::lives;
 
 fn main() -> Result {
     let options = Options::from_args()?;
@@ -60,28 +60,10 @@ fn one_by_one(cmd: Cmd) -> Cmd {
     cmd.env("VRIFT_WHOLE_BUILDS", "off")
 }
 
-/// How long each runner of an action lived, by the clock of `strace` (which stops it a few times itself).
+/// How long each runner of an action lived.
 fn lives(cmd: &Cmd) -> Result<Vec<Duration>> {
-    let log = tempfile::NamedTempFile::new_in(cmd.scratch())?;
-    let path = log.path().to_str().context("a temporary path is text")?.to_owned();
-    let options = ["-f", "-q", "-ttt", "--seccomp-bpf", "-s", "300", "-e", "trace=execve", "-e", "signal=none", "-o", &path];
-    cmd.clone().under("strace", options).ok()?;
-    let text = String::from_utf8_lossy(&std::fs::read(log.path())?).into_owned();
-    let mut began: HashMap<&str, f64> = HashMap::new();
-    let mut lives = Vec::new();
-    for line in text.lines() {
-        // Short process ids are padded.
-        let Some((pid, line)) = line.split_once(' ') else { continue };
-        let Some((time, rest)) = line.trim_start().split_once(' ') else { continue };
-        let Ok(time) = time.parse::<f64>() else { continue };
-        if rest.starts_with("execve(") && rest.split('"').nth(1).is_some_and(|path| path.ends_with("/vrift-exec")) {
-            began.insert(pid, time);
-        } else if rest.starts_with("+++ exited")
-            && let Some(start) = began.remove(pid)
-        {
-            lives.push(Duration::from_secs_f64((time - start).max(0.0)));
-        }
-    }
+    let all = lives::watch(|| cmd.ok().map(drop))?;
+    let lives: Vec<_> = all.into_iter().filter(|life| life.program.ends_with("vrift-exec")).map(|life| life.time).collect();
     ensure!(!lives.is_empty(), "no action was seen");
     Ok(lives)
 }

@@ -168,6 +168,10 @@ impl Roots {
 
     fn occurrences(&self, text: &[u8]) -> Vec<Span> {
         let mut spans = Vec::new();
+        // Most texts are short words, and a root holds a slash.
+        if memchr::memchr(b'/', text).is_none() {
+            return spans;
+        }
         for (root, path) in &self.0 {
             let len = path.as_bytes().len();
             spans.extend(memmem::find_iter(text, path.as_bytes()).map(|start| {

@@ -1,5 +1,6 @@
 //! The base manifest as a worker sees it: read-only, and never in the way.
 
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Mutex;
 
@@ -43,9 +44,19 @@ impl Base {
         self.with(|reader| reader.candidate_ids(key)).unwrap_or_default()
     }
 
+    /// The newest stored action with this key, which mostly is the one: one question instead of two.
+    pub fn newest(&self, key: &Digest) -> Option<StoredAction> {
+        self.with(|reader| reader.newest(key)).flatten().filter(|stored| stored.record.key == *key)
+    }
+
     /// The action in a row.
     pub fn action(&self, id: i64) -> Option<StoredAction> {
         self.with(|reader| reader.action(id)).flatten()
+    }
+
+    /// The actions in these rows.
+    pub fn actions(&self, rows: Range<i64>) -> Vec<StoredAction> {
+        self.with(|reader| reader.actions(rows.clone())).unwrap_or_default()
     }
 
     /// The newest action with this label.

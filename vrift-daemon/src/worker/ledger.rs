@@ -165,6 +165,13 @@ impl Ledger {
         lock(&self.inner).edit(id, |why| why.changes = changes);
     }
 
+    /// The command of a look-up names these paths.
+    pub fn name_paths(&self, id: EntryId, paths: String) {
+        if let Some(entry) = lock(&self.inner).entry(id) {
+            entry.paths = paths;
+        }
+    }
+
     /// A run was stored.
     pub fn stored(&self, session: &str) {
         lock(&self.inner).count(session, |sum| sum.misses += 1);
@@ -258,12 +265,16 @@ impl Inner {
     }
 
     fn edit(&mut self, id: EntryId, change: impl FnOnce(&mut WhyEntry)) {
-        // Entries of an earlier worker have no number.
-        let own = self.entries.iter_mut().rev().take_while(|entry| entry.id >= id);
-        if let Some(entry) = own.filter(|entry| entry.id == id).last() {
+        if let Some(entry) = self.entry(id) {
             change(&mut entry.why);
         }
         self.changed = true;
+    }
+
+    fn entry(&mut self, id: EntryId) -> Option<&mut Entry> {
+        // Entries of an earlier worker have no number.
+        let own = self.entries.iter_mut().rev().take_while(|entry| entry.id >= id);
+        own.filter(|entry| entry.id == id).last()
     }
 
     fn lifetime(&self) -> SessionSummary {

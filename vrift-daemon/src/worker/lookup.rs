@@ -17,7 +17,7 @@ use super::evidence::Before;
 use super::key;
 use super::ledger::{EntryId, NewEntry, Outcome};
 use super::nearest;
-use super::session::{Pending, Session, Unexplained};
+use super::session::{Pending, Session, Unexplained, Used};
 use super::sight::{Sight, look};
 use super::world::World;
 use crate::clock::now_ns;
@@ -40,7 +40,8 @@ pub fn lookup(worker: &Worker, session: &mut Session, params: LookupParams) -> L
     let began = Instant::now();
     let label = rules::label(params.tool, &params.argv, &params.env);
     let ledger = |outcome, reason: &str, saved_cpu_us| -> EntryId {
-        let paths = named_paths(&params);
+        // Of a hit they are named once the answer is sent.
+        let paths = if outcome == Outcome::Hit { String::new() } else { named_paths(&params) };
         let entry = NewEntry { label: label.clone(), outcome, reason: reason.to_owned(), paths, saved_cpu_us };
         worker.ledger.looked_up(&params.session, began.elapsed(), entry)
     };
@@ -78,7 +79,8 @@ pub fn lookup(worker: &Worker, session: &mut Session, params: LookupParams) -> L
                 worker.builds.note(params.clone(), &candidate);
             }
             let plan = HitPlan { build_script, ..hit(worker, session, &candidate, restoration) };
-            ledger(Outcome::Hit, "nothing that it depends on has changed", candidate.record.cpu_us);
+            let entry = ledger(Outcome::Hit, "nothing that it depends on has changed", candidate.record.cpu_us);
+            session.used = Some(Used { candidate, entry, command: params });
             LookupResult::Hit(Box::new(plan))
         }
         Found::Nothing(near) => {
@@ -126,6 +128,12 @@ pub fn search(worker: &Worker, key: &Digest, world: &World<'_>) -> Found {
     world.look_anew();
     let mut near = None;
     let mut tried = worker.candidates.get(key);
+    if tried.is_empty()
+        && let Some(newest) = worker.base.newest(key)
+        && !worker.candidates.is_forgotten(newest.id)
+    {
+        tried.push(worker.candidates.add_stored(newest));
+    }
     for candidate in &tried {
         if let Some(hit) = attempt(worker, candidate, world, &mut near) {
             return hit;
@@ -245,7 +253,6 @@ fn hit(worker: &Worker, session: &mut Session, candidate: &Arc<Candidate>, resto
         }
     }
     session.hit = Some(Arc::clone(candidate));
-    session.used = Some(Arc::clone(candidate));
     HitPlan { action: candidate.id(), key: candidate.record.key, restore: steps, stdio, build_script: None }
 }
 

@@ -17,6 +17,7 @@
 //! # End
 //! When asked, on SIGTERM, after an hour without clients, or when its project or its socket is gone.
 
+mod ahead;
 mod base;
 mod builds;
 mod candidates;
@@ -82,6 +83,7 @@ struct Worker {
     base: Arc<Base>,
     digests: Arc<Digests>,
     candidates: Candidates,
+    ahead: ahead::Ahead,
     bindings: Bindings,
     scripts: scripts::Scripts,
     builds: builds::Builds,
@@ -165,6 +167,7 @@ fn serve(args: WorkerArgs) -> Result<(), StartError> {
         base: Arc::clone(&base),
         digests: Arc::clone(&digests),
         candidates: Candidates::default(),
+        ahead: ahead::Ahead::default(),
         bindings: Bindings::default(),
         scripts: scripts::Scripts::default(),
         builds: builds::Builds::default(),

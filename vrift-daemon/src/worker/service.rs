@@ -11,7 +11,7 @@ use vrift_core::wire::{
 
 use super::candidates::Candidate;
 use super::courier::Job;
-use super::session::{Pending, Session};
+use super::session::{Pending, Session, Used};
 use super::{Worker, builds, lookup, nearest, record};
 use crate::server::{Call, Service, error};
 
@@ -170,10 +170,12 @@ impl Service for Front {
 
     fn answered(&self, session: &mut Session) {
         let worker = &*self.0;
-        if let Some(used) = session.used.take() {
-            worker.spares.want(&used.record, &worker.cas);
-            if let Some(row) = worker.row_of(&used) {
+        if let Some(Used { candidate, entry, command }) = session.used.take() {
+            worker.ledger.name_paths(entry, lookup::named_paths(&command));
+            worker.spares.want(&candidate.record, &worker.cas);
+            if let Some(row) = worker.row_of(&candidate) {
                 worker.courier.take(Job::Hit(row));
+                worker.ahead.used(row, &command.roots, worker);
             }
         }
         if let Some(build) = session.ended.take() {

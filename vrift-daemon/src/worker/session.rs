@@ -22,13 +22,23 @@ pub struct Session {
     /// The result that it was given last.
     pub hit: Option<Arc<Candidate>>,
     /// A result whose use is yet to be noted.
-    pub used: Option<Arc<Candidate>>,
+    pub used: Option<Used>,
     /// Where that puts links to blobs.
     pub restoring: Vec<AbsPath>,
     /// A miss whose differences are yet to be listed.
     pub unexplained: Option<Unexplained>,
     /// A build whose plan is yet to be kept.
     pub ended: Option<Build>,
+}
+
+/// A result that was handed out.
+pub struct Used {
+    /// It.
+    pub candidate: Arc<Candidate>,
+    /// Its look-up.
+    pub entry: EntryId,
+    /// For what.
+    pub command: LookupParams,
 }
 
 /// A command that is being run for want of a result.

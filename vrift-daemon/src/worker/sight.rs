@@ -61,12 +61,13 @@ pub fn look_itself(path: &[u8]) -> io::Result<Sight> {
     fs::symlink_metadata(as_path(path)).map(|meta| Sight::from(&meta))
 }
 
-/// Looks at `name` in an open folder, which spares the kernel the way there.
+/// Looks at `name` in an open folder, which spares the kernel the way there; an empty name is what the descriptor itself is.
 ///
 /// # Errors
 /// What the kernel gives.
 pub fn look_within(folder: BorrowedFd<'_>, name: &[u8], follow: bool) -> io::Result<Sight> {
-    let flags = if follow { AtFlags::empty() } else { AtFlags::SYMLINK_NOFOLLOW };
+    let mut flags = if follow { AtFlags::empty() } else { AtFlags::SYMLINK_NOFOLLOW };
+    flags.set(AtFlags::EMPTY_PATH, name.is_empty());
     let seen = statx(folder, name, flags, StatxFlags::BASIC_STATS | StatxFlags::BTIME)?;
     let ns = |seconds: i64, part: u32| seconds.saturating_mul(1_000_000_000).saturating_add(i64::from(part));
     let mode = u32::from(seen.stx_mode);

@@ -12,7 +12,7 @@ use vrift_core::digest::Digest;
 use vrift_core::paths::{Root, Roots, TemplatePath};
 
 use super::builds::Overlay;
-use super::digests::{Digests, Place, is_volatile};
+use super::digests::{Digests, Need, Place, is_volatile};
 use super::key::split;
 use super::sight::{Sight, as_path, is_absent, kind_name, look, look_itself};
 
@@ -99,6 +99,7 @@ impl<'a> World<'a> {
 
     /// Forgets where folders were found: another search looks for itself.
     pub fn look_anew(&self) {
+        self.digests.look_anew();
         self.places.borrow_mut().clear();
     }
 
@@ -114,8 +115,8 @@ impl<'a> World<'a> {
                 Err(Ok(sight)) => Verdict::Differs(kind_name(sight.kind).to_owned()),
                 Err(Err(e)) => Verdict::Differs(e.to_string()),
             },
-            InputState::Kind(kind) => same_kind(self.look(path, shared, true), *kind),
-            InputState::Itself(kind) => same_kind(self.look(path, shared, false), *kind),
+            InputState::Kind(kind) => same_kind(self.kind(path, shared, true), *kind),
+            InputState::Itself(kind) => same_kind(self.kind(path, shared, false), *kind),
             InputState::Link(wanted) => match fs::read_link(as_path(path)) {
                 Ok(target) if link_digest(self.roots, target.as_os_str().as_bytes()) == *wanted => Verdict::Same,
                 Ok(target) => Verdict::Differs(format!("a link to {}", target.display())),
@@ -165,6 +166,13 @@ impl<'a> World<'a> {
         }
     }
 
+    fn kind(&self, path: &[u8], shared: bool, follow: bool) -> io::Result<FileKind> {
+        match self.place(path, shared) {
+            Some((Place::Open { folder, .. }, name)) => folder.kind(name, follow),
+            _ => self.look(path, shared, follow).map(|sight| sight.kind),
+        }
+    }
+
     /// Whether nothing is at `path`; the error says what is, or why that is not known.
     fn lacks(&self, path: &[u8], shared: bool) -> Result<(), io::Result<Sight>> {
         match self.place(path, shared) {
@@ -178,26 +186,36 @@ impl<'a> World<'a> {
     }
 
     /// The folder of `path` and the name in it.
-    fn place<'p>(&self, path: &'p [u8], shared: bool) -> Option<(Place, &'p [u8])> {
-        if !shared || is_volatile(path) {
+    fn place<'p>(&self, path: &'p [u8], several: bool) -> Option<(Place, &'p [u8])> {
+        let lasting = !self.is_passing(path);
+        if !(several || lasting) || is_volatile(path) {
             return None;
         }
-        let at = path.iter().rposition(|c| *c == b'/').filter(|at| *at > 0)?;
-        let (folder, name) = (&path[..at], &path[at + 1..]);
+        let at = path.iter().rposition(|c| *c == b'/')?;
+        let (folder, name) = (if at == 0 { b"/" } else { &path[..at] }, &path[at + 1..]);
+        if name.is_empty() {
+            return None;
+        }
         let mut places = self.places.borrow_mut();
         if let Some(place) = places.get(folder) {
             return Some((place.clone(), name));
         }
-        let place = self.digests.folder(folder);
+        let place = self.digests.folder(folder, Need { several, lasting });
         places.insert(folder.to_vec(), place.clone());
         Some((place, name))
     }
+
+    /// Whether `path` is a temporary file, where much happens that nobody asks about.
+    fn is_passing(&self, path: &[u8]) -> bool {
+        let innermost = self.roots.iter().find(|(_, at)| path.starts_with(at.as_bytes()));
+        innermost.is_some_and(|(root, _)| *root == Root::Tmp)
+    }
 }
 
-fn same_kind(found: io::Result<Sight>, wanted: FileKind) -> Verdict {
+fn same_kind(found: io::Result<FileKind>, wanted: FileKind) -> Verdict {
     match found {
-        Ok(sight) if sight.kind == wanted => Verdict::Same,
-        Ok(sight) => Verdict::Differs(kind_name(sight.kind).to_owned()),
+        Ok(kind) if kind == wanted => Verdict::Same,
+        Ok(kind) => Verdict::Differs(kind_name(kind).to_owned()),
         Err(e) => differs(&e),
     }
 }

@@ -1,6 +1,7 @@
 //! Reading the base manifest.
 
 use std::fs;
+use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
 
 use vrift_core::digest::Digest;
@@ -62,12 +63,28 @@ impl BaseReader {
         self.db.action(id)
     }
 
+    /// The actions in these rows. Records that cannot be read are left out.
+    ///
+    /// # Errors
+    /// [`ManifestError`].
+    pub fn actions(&self, rows: Range<i64>) -> Result<Vec<StoredAction>, ManifestError> {
+        self.db.actions(rows)
+    }
+
     /// The actions with this key, newest first. Records that cannot be read are left out.
     ///
     /// # Errors
     /// [`ManifestError`].
     pub fn candidates(&self, key: &Digest) -> Result<Vec<StoredAction>, ManifestError> {
         self.db.candidates(key)
+    }
+
+    /// The newest action with this key; `None` where there is none, or where its record cannot be read.
+    ///
+    /// # Errors
+    /// [`ManifestError`].
+    pub fn newest(&self, key: &Digest) -> Result<Option<StoredAction>, ManifestError> {
+        self.db.newest(key)
     }
 
     /// The newest action with this label, to tell a miss what changed.

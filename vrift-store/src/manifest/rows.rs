@@ -1,7 +1,9 @@
 //! The base manifest's schema, and what its reader and writer share.
 
+use std::ops::Range;
+
 use rusqlite::types::Type;
-use rusqlite::{OptionalExtension, Row, params};
+use rusqlite::{OptionalExtension, Params, Row, params};
 use vrift_core::digest::Digest;
 use vrift_core::paths::AbsPath;
 use vrift_core::wire::{KnownFile, Stamp};
@@ -78,28 +80,42 @@ impl Db {
     }
 
     pub(super) fn candidates(&self, key: &Digest) -> Result<Vec<StoredAction>, ManifestError> {
+        let mut found = self.all("SELECT id, record FROM actions WHERE key = ? ORDER BY id DESC", [key.as_bytes()])?;
+        found.retain(|stored| stored.record.key == *key);
+        Ok(found)
+    }
+
+    pub(super) fn actions(&self, rows: Range<i64>) -> Result<Vec<StoredAction>, ManifestError> {
+        self.all("SELECT id, record FROM actions WHERE id >= ? AND id < ?", [rows.start, rows.end])
+    }
+
+    fn all(&self, sql: &str, params: impl Params) -> Result<Vec<StoredAction>, ManifestError> {
         let err = self.err();
-        let mut statement =
-            self.conn.prepare_cached("SELECT id, record FROM actions WHERE key = ? ORDER BY id DESC").map_err(&err)?;
-        let mut rows = statement.query([key.as_bytes()]).map_err(&err)?;
+        let mut statement = self.conn.prepare_cached(sql).map_err(&err)?;
+        let mut rows = statement.query(params).map_err(&err)?;
         let mut found = Vec::new();
         while let Some(row) = rows.next().map_err(&err)? {
             // What does not decode (damage, another version) is passed over; fsck removes it.
-            if let Ok(record) = codec::decode(blob(row, 1).map_err(&err)?)
-                && record.key == *key
-            {
+            if let Ok(record) = codec::decode(blob(row, 1).map_err(&err)?) {
                 found.push(StoredAction { id: row.get(0).map_err(&err)?, record });
             }
         }
         Ok(found)
     }
 
+    pub(super) fn newest(&self, key: &Digest) -> Result<Option<StoredAction>, ManifestError> {
+        self.first("SELECT id, record FROM actions WHERE key = ? ORDER BY id DESC LIMIT 1", [key.as_bytes()])
+    }
+
     pub(super) fn nearest(&self, label: &str) -> Result<Option<StoredAction>, ManifestError> {
+        self.first("SELECT id, record FROM actions WHERE label = ? ORDER BY id DESC LIMIT 1", [label])
+    }
+
+    fn first(&self, sql: &str, params: impl Params) -> Result<Option<StoredAction>, ManifestError> {
         let err = self.err();
-        let sql = "SELECT id, record FROM actions WHERE label = ? ORDER BY id DESC LIMIT 1";
         let mut statement = self.conn.prepare_cached(sql).map_err(&err)?;
         let stored =
-            statement.query_row([label], |row| Ok((row.get(0)?, codec::decode(blob(row, 1)?)))).optional().map_err(err)?;
+            statement.query_row(params, |row| Ok((row.get(0)?, codec::decode(blob(row, 1)?)))).optional().map_err(err)?;
         Ok(stored.and_then(|(id, record)| Some(StoredAction { id, record: record.ok()? })))
     }
 

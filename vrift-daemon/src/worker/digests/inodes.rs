@@ -29,7 +29,7 @@ struct InodeKey {
 /// Which inodes are blobs.
 #[derive(Default)]
 pub struct Inodes {
-    known: Mutex<HashMap<InodeKey, (u64, Digest)>>,
+    known: Mutex<HashMap<InodeKey, (u64, Digest), foldhash::fast::RandomState>>,
 }
 
 /// Whether a file has the attributes of a blob.

@@ -31,7 +31,7 @@ use super::sight::{Sight, as_path};
 use crate::clock::now_ns;
 use crate::sync::lock;
 use folders::Folders;
-pub use folders::Place;
+pub use folders::{Need, Place};
 use grain::Grain;
 use inodes::Inodes;
 pub use inodes::is_blob_like;
@@ -130,8 +130,13 @@ impl Digests {
     }
 
     /// The folder at `path`, for looking at many files in it.
-    pub fn folder(&self, path: &[u8]) -> Place {
-        self.folders.find(path, &self.grain)
+    pub fn folder(&self, path: &[u8], need: Need) -> Place {
+        self.folders.find(path, need, &self.grain)
+    }
+
+    /// What is found in folders from here on is as it is now or later.
+    pub fn look_anew(&self) {
+        self.folders.settle();
     }
 
     /// Nobody has asked for a while: what is held open is let go.
@@ -273,7 +278,7 @@ impl Digests {
     }
 
     /// Fetches what is known about the neighbours of `path`, once.
-    fn ask_shared(&self, path: &[u8]) {
+    pub fn ask_shared(&self, path: &[u8]) {
         if path.starts_with(self.root.as_bytes()) {
             return;
         }
