@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use vrift_core::PROTOCOL_VERSION;
 use vrift_core::action::{Access, Output, OutputState, Place, Tool};
 use vrift_core::bytes::ByteText;
+use vrift_core::digest::Digest;
 use vrift_core::home::Home;
 use vrift_core::paths::{AbsPath, Root, Roots};
 use vrift_core::root::{Project, RootKind};
@@ -131,7 +132,7 @@ impl Client {
         let path = self.root.join(format!("target/deps/lib{action}.rmeta"));
         fs::write(&path, format!("library {action}").repeat(1000))?;
         let (stamp, content) = (file_stamp(&fs::metadata(&path)?), fs::read(&path)?);
-        let blob = Cas::open(&self.source).ingest_file(&path, Ingest::Link, &content, &stamp)?;
+        let blob = Cas::open(&self.source).ingest_file(&path, Ingest::Link, Digest::of(&content), &stamp)?;
         let state = OutputState::File { blob: blob.digest, size: blob.size, mode: 0o644, place: Place::Link };
         let at = AbsPath::try_from(path.as_path())?;
         let record = RecordParams {

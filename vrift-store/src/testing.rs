@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use tempfile::TempDir;
+use vrift_core::digest::Digest;
 use vrift_core::wire::Stamp;
 
 use crate::cas::{Blob, Cas, Ingest, file_stamp};
@@ -41,7 +42,7 @@ impl Bench {
     /// Reads and ingests a file as a caller would.
     pub(crate) fn ingest(&self, path: &Path, how: Ingest) -> Blob {
         let (content, stamp) = read(path);
-        self.cas.ingest_file(path, how, &content, &stamp).expect("ingests")
+        self.cas.ingest_file(path, how, Digest::of(&content), &stamp).expect("ingests")
     }
 
     /// Names in the store's folder of temporary files.

@@ -206,7 +206,7 @@ impl Client {
         let path = self.root.join(name);
         let meta = fs::metadata(&path).expect("exists");
         let (stamp, content) = (file_stamp(&meta), fs::read(&path).expect("reads"));
-        let blob = Cas::open(&self.source).ingest_file(&path, Ingest::Link, &content, &stamp).expect("ingests");
+        let blob = Cas::open(&self.source).ingest_file(&path, Ingest::Link, Digest::of(&content), &stamp).expect("ingests");
         let state = OutputState::File { blob: blob.digest, size: blob.size, mode: meta.mode() & 0o7777, place: Place::Link };
         params.outputs.push(Output { path: params.roots.template_path(&abs(&path)), state, optional: false });
         params.stamps.push(OutputStamp { path: abs(&path), stamp, digest: blob.digest });

@@ -4,46 +4,12 @@
 //! each program and library of the run that may hold it. Its two bytes also occur by chance, nearly always inside a distance,
 //! whose upper bytes then follow: 0x00 or 0xff.
 
-use std::ffi::OsStr;
-use std::fs;
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
-
 use memchr::memmem;
-use vrift_core::arena::Trace;
-use vrift_core::event::EventKind;
-use vrift_core::rules;
 
-use super::Reason;
-use super::accesses::Seen;
-use super::environment::is_built_here;
-use crate::command::Command;
-
-/// Refuses runs that took part of their way past libc. What the machine's own packages bring is taken to use libc, Go
-/// programs apart.
-pub fn check(command: &Command, trace: &Trace, seen: &Seen) -> Result<(), Reason> {
-    let programs = trace.events.iter().filter(|event| event.kind == EventKind::SignIn).map(|event| &event.path[..]);
-    let mut checked: Vec<&[u8]> = Vec::new();
-    for file in programs.filter(|program| !rules::reads_env_by_name(program)).chain(seen.libraries.iter().map(|path| &path[..])) {
-        let here = is_built_here(command, file);
-        if checked.contains(&file) || !(here || rules_apply_elsewhere(file)) {
-            continue;
-        }
-        checked.push(file);
-        let Ok(content) = fs::read(Path::new(OsStr::from_bytes(file))) else { continue };
-        let found =
-            if here { code(&content).any(calls_kernel) } else { code(&content).any(|code| memmem::find(code, GO).is_some()) };
-        if found {
-            return Err(format!("it calls the kernel without libc: {}", String::from_utf8_lossy(file)));
-        }
-    }
-    Ok(())
-}
-
-/// Libraries of the machine are not searched.
-fn rules_apply_elsewhere(file: &[u8]) -> bool {
-    let name = file.rsplit(|c| *c == b'/').next().unwrap_or(file);
-    memmem::find(name, b".so").is_none()
+/// Whether the program or library with this content does, or may do so. Of one that was built elsewhere only Go's way is looked
+/// for.
+pub fn calls_kernel(content: &[u8], built_here: bool) -> bool {
+    code(content).any(|code| if built_here { has_call(code) } else { memmem::find(code, GO).is_some() })
 }
 
 /// How Go's runtime calls the kernel: `syscall; cmp rax, -4095`.
@@ -54,7 +20,7 @@ const GO: &[u8] = b"\x0f\x05\x48\x3d\x01\xf0\xff\xff";
 const GO: &[u8] = b"\x01\x00\x00\xd4\x1f\xfc\x3f\xb1";
 
 #[cfg(target_arch = "x86_64")]
-fn calls_kernel(code: &[u8]) -> bool {
+fn has_call(code: &[u8]) -> bool {
     // libgcc's unwinder compares with the code of a signal's return, `mov rax, 15; syscall`.
     const SIGNAL_RETURN: &[u8] = b"\xc7\xc0\x0f\x00\x00\x00";
     let chance = |byte: Option<&u8>| matches!(byte, Some(0x00 | 0xff) | None);
@@ -63,7 +29,7 @@ fn calls_kernel(code: &[u8]) -> bool {
 }
 
 #[cfg(target_arch = "aarch64")]
-fn calls_kernel(code: &[u8]) -> bool {
+fn has_call(code: &[u8]) -> bool {
     code.chunks_exact(4).any(|instruction| *instruction == *b"\x01\x00\x00\xd4")
 }
 
@@ -90,6 +56,8 @@ fn code(file: &[u8]) -> impl Iterator<Item = &[u8]> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn compiled(source: &str) -> Vec<u8> {
@@ -109,8 +77,8 @@ mod tests {
         } else {
             direct.replace(": \"=a\"(r)", "").replace("long r;", "long r = 0;")
         };
-        assert!(code(&compiled(&direct)).any(calls_kernel));
-        assert!(!code(&compiled("#include <unistd.h>\nint main(void) { return getpid(); }")).any(calls_kernel));
+        assert!(code(&compiled(&direct)).any(has_call));
+        assert!(!code(&compiled("#include <unistd.h>\nint main(void) { return getpid(); }")).any(has_call));
         // A test program of some megabytes that goes through libc alone.
         let own = fs::read("/proc/self/exe").expect("reads");
         assert!(!code(&own).any(|code| memmem::find(code, GO).is_some()));

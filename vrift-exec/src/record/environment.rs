@@ -1,10 +1,6 @@
 //! Which variables the run looked at.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::ffi::OsStr;
-use std::fs;
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
 
 use memchr::memmem;
 use vrift_core::action::{EnvInput, Tool};
@@ -12,25 +8,15 @@ use vrift_core::arena::Trace;
 use vrift_core::bytes::ByteText;
 use vrift_core::digest::Digest;
 use vrift_core::event::{EventKind, value_hash};
-use vrift_core::paths::Root;
 use vrift_core::rules;
 
-use super::Reason;
-use super::accesses::Seen;
-use super::rust_symbols;
 use crate::command::Command;
-
-/// The variables that are inputs.
-pub struct Environment {
-    pub inputs: Vec<EnvInput>,
-    /// The run may have looked at any variable.
-    pub closed: bool,
-}
 
 /// Values longer than this are not shown by `vrift why`, only their digests.
 const LONGEST_SHOWN: usize = 200;
 
-pub fn inputs(command: &Command, trace: &Trace, seen: &Seen) -> Result<Environment, Reason> {
+/// The variables; `closed` says that any of them may have been looked at.
+pub fn inputs(command: &Command, trace: &Trace, closed: bool) -> Vec<EnvInput> {
     let given = given(command);
     let mut names: BTreeSet<&[u8]> = BTreeSet::new();
     let mut programs: HashMap<u32, &[u8]> = HashMap::new();
@@ -50,12 +36,10 @@ pub fn inputs(command: &Command, trace: &Trace, seen: &Seen) -> Result<Environme
             _ => {}
         }
     }
-    let closed = may_list_all(command, trace, seen);
     if closed {
         names.extend(given.keys().copied().filter(|name| !rules::is_session_noise(name) && !rules::key_env(command.tool, name)));
     }
-    let inputs = names.into_iter().map(|name| input(command, name, given.get(name).copied())).collect();
-    Ok(Environment { inputs, closed })
+    names.into_iter().map(|name| input(command, name, given.get(name).copied())).collect()
 }
 
 /// Whether the program `by` of the run asked for a variable that has no bearing on what it does: what holds for a compiler that
@@ -82,24 +66,4 @@ fn sounds_secret(name: &[u8]) -> bool {
     ["TOKEN", "SECRET", "PASS", "KEY", "CREDENTIAL", "AUTH", "COOKIE"]
         .iter()
         .any(|word| memmem::find(&name, word.as_bytes()).is_some())
-}
-
-/// Whether any program of the run may have listed its environment: one that is not known to ask by name, or a library from
-/// outside the toolchain (a procedural macro).
-fn may_list_all(command: &Command, trace: &Trace, seen: &Seen) -> bool {
-    let programs = trace.events.iter().filter(|event| event.kind == EventKind::SignIn).map(|event| &event.path[..]);
-    let macros = seen.libraries.iter().filter(|path| is_built_here(command, path)).map(|path| &path[..]);
-    programs.filter(|program| !rules::reads_env_by_name(program)).chain(macros).any(|file| !asks_by_name(command, file))
-}
-
-/// Whether the file lies where this build's own programs are.
-pub fn is_built_here(command: &Command, path: &[u8]) -> bool {
-    [Root::Project, Root::Target].iter().any(|root| command.roots.get(*root).is_some_and(|at| path.starts_with(at.as_bytes())))
-}
-
-/// Whether a Rust program or library that this project built provably asks for variables by name alone.
-fn asks_by_name(command: &Command, file: &[u8]) -> bool {
-    is_built_here(command, file)
-        && command.tool.is_rust()
-        && fs::read(Path::new(OsStr::from_bytes(file))).is_ok_and(|content| !rust_symbols::may_list_variables(&content))
 }

@@ -3,9 +3,11 @@
 //! In doubt nothing is stored: every function here that cannot vouch for its part returns the reason as an error.
 
 mod accesses;
+mod content;
 mod direct;
 mod environment;
 mod outputs;
+mod programs;
 mod resolve;
 mod rust_symbols;
 mod said;
@@ -33,8 +35,8 @@ pub fn record(command: &Command, plan: MissPlan, finished: &Finished) -> Result<
     }
     whole::check(finished, trace)?;
     let seen = accesses::collect(command, trace)?;
-    direct::check(command, trace, &seen)?;
-    let environment = environment::inputs(command, trace, &seen)?;
+    let programs = programs::examine(command, trace, &seen)?;
+    let env = environment::inputs(command, trace, programs.may_list_variables);
     let cas = Cas::open(command.source.as_path());
     let left = outputs::collect(command, &cas, &seen, dates::needs_own_time(command, plan.build_script.as_ref()))?;
     let said = said::chunks(command, finished)?;
@@ -45,8 +47,8 @@ pub fn record(command: &Command, plan: MissPlan, finished: &Finished) -> Result<
         roots: command.roots.clone(),
         started_ns: finished.started_ns,
         inputs: seen.claims(command),
-        env: environment.inputs,
-        env_closed: environment.closed,
+        env,
+        env_closed: programs.may_list_variables,
         outputs: left.outputs,
         stamps: left.stamps,
         stdio: said.chunks,

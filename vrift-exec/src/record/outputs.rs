@@ -1,19 +1,18 @@
 //! What the run left behind, and bringing it into the store.
 
 use std::fs;
-use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 
 use vrift_core::action::{Access, Output, OutputState, Place, Tool};
 use vrift_core::digest::Digest;
-use vrift_core::paths::{AbsPath, Root, Roots};
+use vrift_core::paths::{AbsPath, Root};
 use vrift_core::wire::OutputStamp;
-use vrift_store::cas::file_stamp;
 use vrift_store::{Cas, Ingest};
 
 use super::Reason;
 use super::accesses::{PathFacts, Seen};
+use super::content::{Content, Reader};
 use crate::command::Command;
 use crate::dates;
 
@@ -29,16 +28,13 @@ pub struct Left {
 /// More outputs than this make no action.
 const MOST_OUTPUTS: usize = 100_000;
 
-/// A file larger than this is not stored: it is read into memory once.
-const LARGEST_FILE: u64 = 2 << 30;
-
 /// Collects the outputs. Where `own_time` is asked for, one artifact keeps its inode and time; see [`dates`].
 pub fn collect(command: &Command, cas: &Cas, seen: &Seen, own_time: bool) -> Result<Left, Reason> {
     // rustc makes metadata for everything, and throws away what is no library's.
     let is_left = |path: &AbsPath| dates::is_metadata(path.file_name()) && path.as_path().exists();
     let has_metadata = seen.paths.iter().any(|(path, facts)| facts.changed && is_left(path));
-    let roots = command.roots.per_checkout();
-    let mut collector = Collector { command, cas, seen, roots, own_time, has_metadata, left: Left::default() };
+    let reader = Reader::new(command.roots.per_checkout());
+    let mut collector = Collector { command, cas, seen, reader, own_time, has_metadata, left: Left::default() };
     for (path, facts) in seen.paths.iter().filter(|(_, facts)| facts.changed) {
         collector.one(path, facts)?;
     }
@@ -52,7 +48,7 @@ struct Collector<'a> {
     command: &'a Command,
     cas: &'a Cas,
     seen: &'a Seen,
-    roots: Roots,
+    reader: Reader,
     own_time: bool,
     has_metadata: bool,
     left: Left,
@@ -100,7 +96,7 @@ impl Collector<'_> {
         }
         if meta.file_type().is_symlink() {
             let target = fs::read_link(path.as_path()).map_err(|e| format!("`{path}` could not be read: {e}"))?;
-            let target = self.roots.template_text(target.as_os_str().as_bytes());
+            let target = self.reader.roots().template_text(target.as_os_str().as_bytes());
             self.left.bound |= target.doubtful;
             return self.push(path, OutputState::Symlink { target });
         }
@@ -120,33 +116,42 @@ impl Collector<'_> {
     }
 
     fn file(&mut self, path: &AbsPath, mode: u32) -> Result<(), Reason> {
-        let (content, stamp) = read_still(path)?;
+        let content = self.reader.read(path)?;
         let optional = self.is_optional(path);
         let mut place = place_of(self.command, path, optional);
-        let mut blob_content = None;
-        if self.roots.occur_in(&content) && !optional {
-            let template = if content.contains(&0) { None } else { Some(self.roots.template_text(&content)) };
-            match template.filter(|template| !template.doubtful) {
-                Some(template) => {
-                    place = Place::Render;
-                    blob_content = Some(template.bytes.0);
-                }
-                None => self.left.bound = true,
+        let store = |e: vrift_store::CasError| e.to_string();
+        let ingest = |how| self.cas.ingest_file(path.as_path(), how, content.digest, &content.stamp).map_err(store);
+        let template = if content.names_root && !optional { self.template(path, &content)? } else { None };
+        let blob = match (template, place) {
+            (Some(template), _) => {
+                place = Place::Render;
+                self.cas.insert_bytes(&template).map_err(store)?
+            }
+            (None, Place::Link) if self.own_time && !optional && dates::is_dated(path.file_name(), self.has_metadata) => {
+                ingest(Ingest::Keep)?
+            }
+            (None, Place::Link) => ingest(Ingest::Link)?,
+            (None, _) => ingest(Ingest::Copy)?,
+        };
+        self.left.stamps.push(OutputStamp { path: path.clone(), stamp: content.stamp, digest: content.digest });
+        self.push(path, OutputState::File { blob: blob.digest, size: blob.size, mode, place })
+    }
+
+    /// The text of a file that carries this checkout's path, with the path replaced; `None` where it cannot be, so that the
+    /// result is bound to this checkout.
+    fn template(&mut self, path: &AbsPath, content: &Content) -> Result<Option<Vec<u8>>, Reason> {
+        if content.is_text {
+            let text = fs::read(path.as_path()).map_err(|e| format!("`{path}` could not be read: {e}"))?;
+            if Digest::of(&text) != content.digest {
+                return Err(format!("`{path}` was still being written"));
+            }
+            let template = self.reader.roots().template_text(&text);
+            if !template.doubtful {
+                return Ok(Some(template.bytes.0));
             }
         }
-        let store = |e: vrift_store::CasError| e.to_string();
-        let blob = match (&blob_content, place) {
-            (Some(template), _) => self.cas.insert_bytes(template).map_err(store)?,
-            (None, Place::Link) if self.own_time && !optional && dates::is_dated(path.file_name(), self.has_metadata) => {
-                self.cas.ingest_file(path.as_path(), Ingest::Keep, &content, &stamp).map_err(store)?
-            }
-            (None, Place::Link) => self.cas.ingest_file(path.as_path(), Ingest::Link, &content, &stamp).map_err(store)?,
-            (None, _) => self.cas.ingest_file(path.as_path(), Ingest::Copy, &content, &stamp).map_err(store)?,
-        };
-        // A rendered file's content is not its blob's.
-        let digest = if place == Place::Render { Digest::of(&content) } else { blob.digest };
-        self.left.stamps.push(OutputStamp { path: path.clone(), stamp, digest });
-        self.push(path, OutputState::File { blob: blob.digest, size: blob.size, mode, place })
+        self.left.bound = true;
+        Ok(None)
     }
 
     fn push(&mut self, path: &AbsPath, state: OutputState) -> Result<(), Reason> {
@@ -195,21 +200,4 @@ fn place_of(command: &Command, path: &AbsPath, optional: bool) -> Place {
 fn makes_code(command: &Command) -> bool {
     let kinds = command.flag("--emit").unwrap_or(b"link");
     kinds.split(|c| *c == b',').any(|kind| kind == b"link" || kind.starts_with(b"link="))
-}
-
-/// A file's content with the stat that it had before and after it was read.
-fn read_still(path: &AbsPath) -> Result<(Vec<u8>, vrift_core::wire::Stamp), Reason> {
-    let fail = |e: std::io::Error| format!("`{path}` could not be read: {e}");
-    let mut file = fs::File::open(path.as_path()).map_err(fail)?;
-    let before = file.metadata().map_err(fail)?;
-    if before.size() > LARGEST_FILE {
-        return Err(format!("`{path}` is too large to store"));
-    }
-    let mut content = Vec::with_capacity(usize::try_from(before.size()).unwrap_or(0) + 1);
-    file.read_to_end(&mut content).map_err(fail)?;
-    let (before, after) = (file_stamp(&before), file_stamp(&file.metadata().map_err(fail)?));
-    if before != after || before.size != content.len() as u64 {
-        return Err(format!("`{path}` was still being written"));
-    }
-    Ok((content, before))
 }

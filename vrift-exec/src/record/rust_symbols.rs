@@ -53,13 +53,15 @@ fn lists(content: &[u8]) -> Option<bool> {
             targets.insert(at);
         }
     }
+    let (lowest, highest) = (targets.first().copied()?, targets.last().copied()?);
     for section in file.sections().filter(|section| section.kind() == SectionKind::Text) {
         let (start, code) = (section.address(), section.data().ok()?);
         for (offset, bytes) in code.windows(4).enumerate() {
             let distance = i32::from_le_bytes(bytes.try_into().ok()?);
             let behind = start + offset as u64 + 4;
+            let target = behind.wrapping_add_signed(i64::from(distance));
             // Any four bytes that would be the distance to a target count, whatever instruction they belong to.
-            if targets.contains(&behind.wrapping_add_signed(i64::from(distance))) {
+            if (lowest..=highest).contains(&target) && targets.contains(&target) {
                 let name = owner(behind)?;
                 if !has(name, &HANDING_ON) && !has(name, &LISTING) {
                     return Some(true);

@@ -1,12 +1,13 @@
 //! Putting content into the store.
 
 use std::fs::{self, File, FileTimes, Metadata};
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, UNIX_EPOCH};
 
+use vrift_core::digest::Digest;
 use vrift_core::wire::Stamp;
 
 use super::check::file_stamp;
@@ -19,7 +20,10 @@ const LINKS_WHILE_ADOPTED: u64 = 2;
 /// How often a blob that appears or fails while it is published is looked at again.
 const PUBLISH_TRIES: usize = 4;
 
-/// Smaller files are written from memory even where the file system can share blocks.
+/// Bytes that are copied at a time.
+const COPY_PIECE: usize = 64 * 1024;
+
+/// Smaller files are copied even where the file system can share blocks.
 const CLONE_FROM: u64 = 16 * 1024;
 
 /// How a file comes into the store.
@@ -47,36 +51,28 @@ impl Cas {
         Ok(blob)
     }
 
-    /// Stores the file at `path`, whose whole content the caller has read as `content` after taking `stamp` with `fstat`.
-    /// `mode` is the file's: a program that comes in by [`Ingest::Link`] becomes an executable blob.
+    /// Stores the file at `path`, whose whole content the caller has read, and found to have `digest`, after taking `stamp`
+    /// with `fstat`. A program that comes in by [`Ingest::Link`] becomes an executable blob.
     ///
     /// Where a link is refused (another file system, too many links, a file of another owner or with further names, which
     /// somebody else may rely on) the content is copied and the file left alone.
     ///
     /// # Errors
     /// [`CasError::ChangedUnderneath`] where the file is no longer the one that was read, and [`CasError::Io`].
-    pub fn ingest_file(&self, path: &Path, how: Ingest, content: &[u8], stamp: &Stamp) -> Result<Blob, CasError> {
-        if content.len() as u64 != stamp.size {
-            return Err(CasError::ChangedUnderneath { path: path.to_owned() });
-        }
-        let mut blob = Blob::of(content);
-        if how != Ingest::Copy {
-            blob.exec = stamp.mode & 0o111 != 0 && !content.is_empty();
-        }
-        if how != Ingest::Link || content.is_empty() {
+    pub fn ingest_file(&self, path: &Path, how: Ingest, digest: Digest, stamp: &Stamp) -> Result<Blob, CasError> {
+        let program = how != Ingest::Copy && stamp.mode & 0o111 != 0 && stamp.size > 0;
+        let blob = Blob { digest, size: stamp.size, exec: program };
+        if how != Ingest::Link || stamp.size == 0 {
             unchanged(path, stamp)?;
-            if !self.has_sound(&blob)? {
-                match self.clone_new(&blob, path, stamp)? {
-                    true => {}
-                    false => self.write_new(&blob, content)?,
-                }
+            if !self.has_sound(&blob)? && !self.clone_new(&blob, path, stamp)? {
+                self.copy_new(&blob, path)?;
             }
             return Ok(blob);
         }
         if self.has_sound(&blob)? {
             self.share(path, &blob, stamp)?;
         } else if !self.adopt(path, &blob, stamp)? {
-            self.write_new(&blob, content)?;
+            self.copy_new(&blob, path)?;
         }
         Ok(blob)
     }
@@ -98,6 +94,29 @@ impl Cas {
     fn write_new(&self, blob: &Blob, content: &[u8]) -> Result<(), CasError> {
         let (temp, mut file) = self.create_temp()?;
         fsio::write_all(&mut file, content).map_err(CasError::io("write", temp.path()))?;
+        self.finish(blob, temp, file)
+    }
+
+    /// Copies the file, which is hashed again on the way: what is stored is what the name says, whoever writes meanwhile.
+    /// A piece at a time, since memory that is touched for the first time costs more than the copying.
+    fn copy_new(&self, blob: &Blob, path: &Path) -> Result<(), CasError> {
+        let mut from = File::open(path).map_err(CasError::io("open", path))?;
+        let (temp, mut file) = self.create_temp()?;
+        let (mut piece, mut hasher) = ([0; COPY_PIECE], blake3::Hasher::new());
+        loop {
+            match from.read(&mut piece) {
+                Ok(0) => break,
+                Ok(len) => {
+                    hasher.update(&piece[..len]);
+                    fsio::write_all(&mut file, &piece[..len]).map_err(CasError::io("write", temp.path()))?;
+                }
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(CasError::io("read", path)(e)),
+            }
+        }
+        if *hasher.finalize().as_bytes() != *blob.digest.as_bytes() {
+            return Err(CasError::ChangedUnderneath { path: path.to_owned() });
+        }
         self.finish(blob, temp, file)
     }
 

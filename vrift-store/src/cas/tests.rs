@@ -6,6 +6,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::time::{Duration, UNIX_EPOCH};
 
 use rustix::io::Errno;
+use vrift_core::digest::Digest;
 
 use super::*;
 use crate::faults;
@@ -211,7 +212,7 @@ fn a_file_that_changed_since_it_was_read_is_refused() {
         let path = bench.file("a", b"one", 0o644);
         let (content, stamp) = read(&path);
         fs::write(&path, b"two, longer").expect("write");
-        let refused = bench.cas.ingest_file(&path, how, &content, &stamp);
+        let refused = bench.cas.ingest_file(&path, how, Digest::of(&content), &stamp);
         assert!(matches!(refused, Err(CasError::ChangedUnderneath { .. })), "{how:?}: {refused:?}");
         assert_eq!(fs::read(&path).expect("read"), b"two, longer");
         assert_eq!(mode(&path), 0o644);
@@ -220,10 +221,13 @@ fn a_file_that_changed_since_it_was_read_is_refused() {
         let (content, stamp) = read(&path);
         bench.file("b", b"TWO, LONGER", 0o644);
         fs::rename(bench.path("b"), &path).expect("rename");
-        assert!(matches!(bench.cas.ingest_file(&path, how, &content, &stamp), Err(CasError::ChangedUnderneath { .. })));
+        assert!(matches!(
+            bench.cas.ingest_file(&path, how, Digest::of(&content), &stamp),
+            Err(CasError::ChangedUnderneath { .. })
+        ));
         // With a blob of what was read in place already, the newer file must survive too.
         bench.cas.insert_bytes(&content).expect("inserts");
-        assert!(bench.cas.ingest_file(&path, how, &content, &stamp).is_err());
+        assert!(bench.cas.ingest_file(&path, how, Digest::of(&content), &stamp).is_err());
         assert_eq!(fs::read(&path).expect("read"), b"TWO, LONGER");
     }
 }
@@ -275,7 +279,7 @@ fn processes_that_insert_the_same_all_succeed() {
             let mine = dir.join(format!("{}-{n}", std::process::id()));
             fs::write(&mine, [n.wrapping_add(100); 3000]).expect("write");
             let (content, stamp) = read(&mine);
-            cas.ingest_file(&mine, Ingest::Link, &content, &stamp).expect("ingests");
+            cas.ingest_file(&mine, Ingest::Link, Digest::of(&content), &stamp).expect("ingests");
         }
         return;
     }
@@ -307,7 +311,7 @@ fn a_failure_at_any_step_leaves_neither_a_bad_blob_nor_a_harmed_file() {
                 let path = bench.file("f", b"content", 0o640);
                 let (content, stamp) = read(&path);
                 faults::fail_nth(step, Errno::NOSPC.raw_os_error());
-                let done = bench.cas.ingest_file(&path, how, &content, &stamp);
+                let done = bench.cas.ingest_file(&path, how, Digest::of(&content), &stamp);
                 let reached = faults::clear();
                 assert_eq!(fs::read(&path).expect("still there"), b"content");
                 if let Err(e) = &done {
@@ -371,7 +375,7 @@ fn an_ordinary_user_can_do_all_of_it() {
         let path = dir.join("lib.rlib");
         fs::write(&path, b"archive").expect("write");
         let (content, stamp) = read(&path);
-        let blob = cas.ingest_file(&path, Ingest::Link, &content, &stamp).expect("ingests");
+        let blob = cas.ingest_file(&path, Ingest::Link, Digest::of(&content), &stamp).expect("ingests");
         assert_eq!(inode(&path), inode(&cas.path(&blob)));
         cas.verify(&blob).expect("sound");
         // 0444 holds for a user.
@@ -379,7 +383,7 @@ fn an_ordinary_user_can_do_all_of_it() {
         // A file of somebody else is not adopted: its owner could write to the blob.
         let theirs = dir.join("theirs");
         let (content, stamp) = read(&theirs);
-        let blob = cas.ingest_file(&theirs, Ingest::Link, &content, &stamp).expect("ingests");
+        let blob = cas.ingest_file(&theirs, Ingest::Link, Digest::of(&content), &stamp).expect("ingests");
         assert_ne!(inode(&theirs), inode(&cas.path(&blob)));
         assert_eq!(mode(&theirs), 0o666);
         return;

@@ -95,7 +95,7 @@ fn a_blob_that_was_only_touched_gets_a_fresh_copy_and_the_checkout_keeps_its_fil
     let place = Place::new();
     let path = place.bench.file("lib.rlib", b"archive", 0o644);
     let (content, stamp) = read(&path);
-    let blob = place.bench.cas.ingest_file(&path, Ingest::Link, &content, &stamp).expect("ingests");
+    let blob = place.bench.cas.ingest_file(&path, Ingest::Link, Digest::of(&content), &stamp).expect("ingests");
     place.base().insert_actions(&[insert(record("a", b"", &[blob]))]).expect("inserts");
     fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("chmod");
     let before = fs::metadata(&path).expect("stat");

@@ -39,7 +39,7 @@ impl Store {
     fn linked(&self, fill: u8) -> (Blob, PathBuf) {
         let path = self.bench.file(&fill.to_string(), &vec![fill; SIZE], 0o644);
         let (content, stamp) = read(&path);
-        (self.bench.cas.ingest_file(&path, Ingest::Link, &content, &stamp).expect("ingests"), path)
+        (self.bench.cas.ingest_file(&path, Ingest::Link, Digest::of(&content), &stamp).expect("ingests"), path)
     }
 
     fn gc(&mut self, max_bytes: usize) -> GcResult {

@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use rustix::io::Errno;
 use vrift_core::action::Place;
+use vrift_core::digest::Digest;
 use vrift_core::paths::{AbsPath, Root, Roots};
 
 use super::*;
@@ -299,7 +300,7 @@ fn speed() {
     let read: Vec<_> = made.iter().map(|path| crate::testing::read(path)).collect();
     let start = std::time::Instant::now();
     let adopt = |(path, (content, stamp)): (&std::path::PathBuf, &(Vec<u8>, _))| {
-        bench.cas.ingest_file(path, Ingest::Link, content, stamp).expect("ingests")
+        bench.cas.ingest_file(path, Ingest::Link, Digest::of(content), stamp).expect("ingests")
     };
     let blobs: Vec<Blob> = made.iter().zip(&read).map(adopt).collect();
     each("adopt 32 KiB", start);
