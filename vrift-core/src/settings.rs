@@ -5,13 +5,18 @@
 
 use std::fs;
 use std::io;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use bytesize::ByteSize;
 use serde::{Deserialize, Serialize};
 
 use crate::env;
 use crate::home::Home;
+
+/// What [`ValueKind::Seconds`] may be.
+pub const SECONDS: RangeInclusive<u64> = 1..=86_400;
 
 /// The largest settings file that is read, bytes.
 const MAX_FILE: u64 = 1 << 20;
@@ -25,6 +30,8 @@ pub enum ValueKind {
     Size,
     /// An absolute path; `~/` stands for `HOME`.
     Path,
+    /// A whole number of seconds, 1 to 86,400.
+    Seconds,
 }
 
 /// A key, for `vrift config` and for messages.
@@ -71,6 +78,13 @@ pub const KEYS: &[Key] = &[
         per_project: true,
         default: "true",
         help: "Put what is known of a whole build in place before Cargo starts; VRIFT_WHOLE_BUILDS=off goes first.",
+    },
+    Key {
+        name: "daemon.health_check",
+        kind: ValueKind::Seconds,
+        per_project: false,
+        default: "10",
+        help: "Seconds between two checks of whether each worker answers; vriftd reads it when it starts.",
     },
     Key {
         name: "ui.summary",
@@ -129,6 +143,8 @@ pub struct SettingsFile {
     pub storage: Storage,
     /// `[exec]`.
     pub exec: Exec,
+    /// `[daemon]`.
+    pub daemon: Daemon,
     /// `[ui]`.
     pub ui: Ui,
 }
@@ -151,6 +167,14 @@ pub struct Exec {
     pub prefix_map: Option<bool>,
     /// See [`KEYS`].
     pub whole_builds: Option<bool>,
+}
+
+/// `[daemon]`.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Daemon {
+    /// See [`KEYS`].
+    pub health_check: Option<u64>,
 }
 
 /// `[ui]`.
@@ -230,6 +254,9 @@ impl SettingsFile {
             Some(source) if !source.is_absolute() && !source.starts_with("~") => {
                 Err(invalid(format!("storage.the_source: `{}` is not an absolute path", source.display())))
             }
+            _ if file.daemon.health_check.is_some_and(|seconds| !SECONDS.contains(&seconds)) => {
+                Err(invalid(format!("daemon.health_check: between {} and {} seconds", SECONDS.start(), SECONDS.end())))
+            }
             _ => Ok(file),
         }
     }
@@ -246,13 +273,16 @@ pub struct Settings {
     pub prefix_map: bool,
     /// Whether what is known of a whole build is put in place before Cargo starts.
     pub whole_builds: bool,
+    /// How often `vriftd` asks each worker whether it is well.
+    pub health_check: Duration,
     /// Whether a build ends with one line.
     pub summary: bool,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { the_source: None, max_size: None, prefix_map: true, whole_builds: true, summary: true }
+        let health_check = Duration::from_secs(10);
+        Self { the_source: None, max_size: None, prefix_map: true, whole_builds: true, health_check, summary: true }
     }
 }
 
@@ -273,6 +303,7 @@ impl Settings {
             max_size: user.storage.max_size.map(u64::from),
             prefix_map: project.exec.prefix_map.or(user.exec.prefix_map).unwrap_or(default.prefix_map),
             whole_builds: project.exec.whole_builds.or(user.exec.whole_builds).unwrap_or(default.whole_builds),
+            health_check: user.daemon.health_check.map_or(default.health_check, Duration::from_secs),
             summary: project.ui.summary.or(user.ui.summary).unwrap_or(default.summary),
         };
         if std::env::var_os(env::PREFIX_MAP).is_some_and(|v| v == "off") {
@@ -303,6 +334,9 @@ fn read_project(path: &Path) -> Result<SettingsFile, SettingsError> {
     if file.storage.max_size.is_some() {
         return Err(user_only("storage.max_size"));
     }
+    if file.daemon.health_check.is_some() {
+        return Err(user_only("daemon.health_check"));
+    }
     Ok(file)
 }
 
@@ -332,6 +366,7 @@ mod tests {
             ("[exec]\nprefix_map = 'yes'", "invalid type"),
             ("[storage]\nmax_size = 'much'", "`much` is not a size"),
             ("[storage]\nthe_source = 'a/b'", "not an absolute path"),
+            ("[daemon]\nhealth_check = 0", "between 1 and 86400 seconds"),
             ("[storage", "line 1"),
         ] {
             let message = parse(text).expect_err(text);
@@ -357,7 +392,7 @@ mod tests {
         for key in KEYS {
             let (table, name) = key.name.split_once('.').expect("table.key");
             let value = match key.kind {
-                ValueKind::Bool => key.default.to_owned(),
+                ValueKind::Bool | ValueKind::Seconds => key.default.to_owned(),
                 ValueKind::Size | ValueKind::Path => format!("'{}'", key.default),
             };
             parse(&format!("[{table}]\n{name} = {value}")).expect(key.name);

@@ -14,6 +14,7 @@ mod janitor;
 mod leases;
 mod projects;
 mod service;
+mod supervisor;
 mod writer;
 
 use std::ffi::OsString;
@@ -26,6 +27,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use vrift_core::home::Home;
+use vrift_core::settings::Settings;
 use vrift_core::wire;
 
 use crate::args::{self, CoordinatorArgs};
@@ -128,6 +130,9 @@ fn serve(args: &CoordinatorArgs) -> Result<(), StartError> {
     crate::log::start(&home.log(), "vriftd");
     tracing::info!("serving {}", socket.display());
     projects.adopt_survivors();
+    // A settings file that is wrong is said elsewhere.
+    let settings = Settings::load(&home, None).unwrap_or_default();
+    supervisor::start_checks(&projects, settings.health_check);
     watch(&stop, &activity, &projects, &janitor, &home);
     projects.await_end();
     // Whoever connects from here on must find no socket rather than a silent one.

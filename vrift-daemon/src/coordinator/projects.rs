@@ -16,12 +16,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use vrift_core::PROTOCOL_VERSION;
-use vrift_core::bytes::ByteText;
 use vrift_core::home::Home;
 use vrift_core::identity::ProjectId;
+use vrift_core::paths::AbsPath;
 use vrift_core::wire::{self, ProjectOpenParams, ProjectOpenResult, RpcError, WorkerStatus, code};
 
 use super::instances::{self, Instance};
+use super::supervisor;
 use crate::build;
 use crate::client::Connection;
 use crate::clock::now_s;
@@ -46,11 +47,17 @@ pub struct Projects {
     /// This program. Asked for at the start: once the file is replaced, the kernel's answer names no file.
     own: PathBuf,
     build: String,
-    live: Mutex<HashMap<ProjectId, Instance>>,
+    live: Mutex<HashMap<ProjectId, Known>>,
     /// Held while a worker is looked for and started, so that a project gets one.
     starting: Mutex<()>,
     /// Workers were asked to end.
     leaving: AtomicBool,
+}
+
+struct Known {
+    instance: Instance,
+    /// This process started it.
+    child: bool,
 }
 
 impl Projects {
@@ -70,7 +77,7 @@ impl Projects {
                 continue;
             }
             if let Some(pid) = alive(instance.socket.as_path()) {
-                lock(&self.live).insert(instance.id, Instance { pid, ..instance });
+                self.note(&Instance { pid, ..instance }, false);
             }
         }
         if before > 0 {
@@ -97,7 +104,7 @@ impl Projects {
             socket: i.socket.clone(),
             uptime_s: now.saturating_sub(i.started_s),
         };
-        let mut rows: Vec<_> = lock(&self.live).values().map(row).collect();
+        let mut rows: Vec<_> = self.instances().iter().map(row).collect();
         rows.sort_by(|a, b| a.slug.cmp(&b.slug));
         rows
     }
@@ -105,9 +112,8 @@ impl Projects {
     /// Asks all workers to end.
     pub fn shut_down(&self, only_if_idle: bool) {
         self.leaving.store(true, Ordering::SeqCst);
-        let sockets: Vec<ByteText> = lock(&self.live).values().map(|i| i.socket.clone()).collect();
-        for socket in sockets {
-            if let Ok(mut worker) = Connection::connect(socket.as_path(), HELLO_TIME) {
+        for instance in self.instances() {
+            if let Ok(mut worker) = Connection::connect(instance.socket.as_path(), HELLO_TIME) {
                 let _ = worker.shutdown(only_if_idle);
             }
         }
@@ -115,11 +121,11 @@ impl Projects {
 
     /// Waits, for a while, until workers that were asked to end have passed on what they know.
     pub fn await_end(&self) {
-        if !self.leaving.load(Ordering::SeqCst) {
+        if !self.are_leaving() {
             return;
         }
         // Their sockets go before they do.
-        let pids: Vec<u32> = lock(&self.live).values().map(|i| i.pid).collect();
+        let pids: Vec<u32> = self.instances().iter().map(|i| i.pid).collect();
         let deadline = Instant::now() + LEAVE_TIME;
         while pids.iter().any(|pid| is_running(*pid)) && Instant::now() < deadline {
             thread::sleep(Duration::from_millis(2));
@@ -153,21 +159,22 @@ impl Projects {
         };
         let pid = match self.live_worker(id, &socket) {
             Some(pid) => {
-                let known = lock(&self.live).get(&id).map(|i| i.pid);
-                if known != Some(pid) {
-                    lock(&self.live).insert(id, instance(pid));
+                if self.known_pid(id) != Some(pid) {
+                    self.note(&instance(pid), false);
                     self.write_registry();
                 }
                 pid
             }
             None => {
-                let child = self.start(&params, &socket).map_err(|e| {
+                let child = self.start(&params.root, params.branch.as_deref(), &socket).map_err(|e| {
                     let program = self.program.display();
                     error(code::UNAVAILABLE, format!("cannot start the worker {program} at {}: {e}", socket.display()))
                 })?;
                 let pid = child.id();
-                lock(&self.live).insert(id, instance(pid));
-                self.wait_for(id, child).map_err(|e| error(code::UNAVAILABLE, format!("no thread for the worker: {e}")))?;
+                self.note(&instance(pid), true);
+                // It takes note of the worker on disk, too: off the path of the client that waits here.
+                supervisor::look_after(self, instance(pid), child)
+                    .map_err(|e| error(code::UNAVAILABLE, format!("no thread for the worker: {e}")))?;
                 pid
             }
         };
@@ -177,8 +184,7 @@ impl Projects {
 
     /// The process of the worker that serves `socket`, if one does and is of this build or cannot leave now.
     fn live_worker(&self, id: ProjectId, socket: &Path) -> Option<u32> {
-        let known = lock(&self.live).get(&id).map(|i| i.pid);
-        if let Some(pid) = known
+        if let Some(pid) = self.known_pid(id)
             && wire::connect(socket, HELLO_TIME).is_ok()
         {
             return Some(pid);
@@ -205,7 +211,7 @@ impl Projects {
         }
     }
 
-    fn start(&self, params: &ProjectOpenParams, socket: &Path) -> io::Result<Child> {
+    fn start(&self, root: &AbsPath, branch: Option<&str>, socket: &Path) -> io::Result<Child> {
         if lock(&self.live).len() >= MAX_WORKERS {
             self.drop_dead();
             if lock(&self.live).len() >= MAX_WORKERS {
@@ -219,8 +225,8 @@ impl Projects {
         let listener = wire::bind(socket)?;
         let mut command = process::clean_command(&self.program);
         command.arg("--home").arg(self.home.dir()).arg("--source").arg(self.home.the_source());
-        command.arg("--root").arg(params.root.as_path()).arg("--socket").arg(socket).arg("--listening");
-        if let Some(branch) = &params.branch {
+        command.arg("--root").arg(root.as_path()).arg("--socket").arg(socket).arg("--listening");
+        if let Some(branch) = branch {
             command.arg("--branch").arg(branch);
         }
         command.arg("--coordinator").arg(&self.own);
@@ -228,27 +234,50 @@ impl Projects {
         command.stdin(Stdio::from(OwnedFd::from(listener))).spawn()
     }
 
-    /// Takes note of the worker, off the path of the client that waits for it, and of its end.
-    fn wait_for(self: &Arc<Self>, id: ProjectId, mut child: Child) -> io::Result<()> {
-        let projects = Arc::clone(self);
-        let waiter = thread::Builder::new().name("worker".to_owned()).stack_size(128 << 10);
-        waiter.spawn(move || {
-            let pid = child.id();
-            projects.write_registry();
-            match child.wait() {
-                Ok(status) if !status.success() => tracing::warn!("the worker {pid} ended: {status}"),
-                Ok(_) => {}
-                Err(e) => tracing::warn!("cannot wait for the worker {pid}: {e}"),
-            }
-            projects.forget(id, pid);
-        })?;
-        Ok(())
+    /// Starts another worker for the project of `earlier`, unless it has one, or its folder is gone.
+    ///
+    /// # Errors
+    /// Where the worker cannot be started.
+    pub fn restart(&self, earlier: &Instance) -> io::Result<Option<(Instance, Child)>> {
+        let _starting = lock(&self.starting);
+        if self.are_leaving() || lock(&self.live).contains_key(&earlier.id) || !earlier.root.as_path().is_dir() {
+            return Ok(None);
+        }
+        let child = self.start(&earlier.root, earlier.branch.as_deref(), earlier.socket.as_path())?;
+        let instance = Instance { pid: child.id(), started_s: now_s(), ..earlier.clone() };
+        self.note(&instance, true);
+        self.write_registry();
+        Ok(Some((instance, child)))
     }
 
-    fn forget(&self, id: ProjectId, pid: u32) {
+    /// The live workers as they are known, without asking them.
+    pub fn instances(&self) -> Vec<Instance> {
+        lock(&self.live).values().map(|known| known.instance.clone()).collect()
+    }
+
+    /// Whether this process started that worker, and will be told of its end.
+    pub fn is_child(&self, worker: &Instance) -> bool {
+        lock(&self.live).get(&worker.id).is_some_and(|known| known.child && known.instance.pid == worker.pid)
+    }
+
+    /// Whether all workers were asked to end.
+    pub fn are_leaving(&self) -> bool {
+        self.leaving.load(Ordering::SeqCst)
+    }
+
+    fn note(&self, instance: &Instance, child: bool) {
+        lock(&self.live).insert(instance.id, Known { instance: instance.clone(), child });
+    }
+
+    fn known_pid(&self, id: ProjectId) -> Option<u32> {
+        lock(&self.live).get(&id).map(|known| known.instance.pid)
+    }
+
+    /// The worker `pid` is there no more.
+    pub fn forget(&self, id: ProjectId, pid: u32) {
         let removed = {
             let mut live = lock(&self.live);
-            live.get(&id).is_some_and(|i| i.pid == pid) && live.remove(&id).is_some()
+            live.get(&id).is_some_and(|known| known.instance.pid == pid) && live.remove(&id).is_some()
         };
         if removed {
             self.write_registry();
@@ -257,17 +286,18 @@ impl Projects {
 
     /// Adopted workers are nobody's children: their sockets tell whether they live.
     fn drop_dead(&self) {
-        let all: Vec<Instance> = lock(&self.live).values().cloned().collect();
-        for instance in all {
+        for instance in self.instances() {
             if wire::connect(instance.socket.as_path(), HELLO_TIME).is_err() {
                 self.forget(instance.id, instance.pid);
             }
         }
     }
 
-    fn write_registry(&self) {
+    /// Says on disk which workers live.
+    pub fn write_registry(&self) {
+        // The lock is held until it is written: of two writers the later one knows more.
         let live = lock(&self.live);
-        let mut all: Vec<Instance> = live.values().cloned().collect();
+        let mut all: Vec<Instance> = live.values().map(|known| known.instance.clone()).collect();
         all.sort_by(|a, b| a.slug.cmp(&b.slug));
         instances::write(&self.home.instances(), all);
     }

@@ -103,9 +103,10 @@ fn a_manifest_of_a_newer_vrift_is_left_alone() {
     checkout.open();
     wait_until("the manifest is there", || bench.home.manifest().exists());
     wait_until("it is whole", || status(&bench).notices.is_empty());
-    let coordinator = bench.coordinator().hello("test").expect("an answer").pid;
-    kill(checkout.open().pid);
+    let (coordinator, worker) = (bench.coordinator().hello("test").expect("an answer").pid, checkout.open().pid);
+    // In this order: a coordinator replaces its worker.
     kill(coordinator);
+    kill(worker);
     let db = rusqlite::Connection::open(bench.home.manifest()).expect("opens");
     db.pragma_update(None, "user_version", 9999).expect("sets");
     drop(db);

@@ -6,3 +6,4 @@ mod evidence;
 mod faults;
 mod protocol;
 mod sharing;
+mod supervision;
