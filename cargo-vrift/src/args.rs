@@ -43,8 +43,8 @@ pub enum Command {
     Status(Output),
     /// Show what the store holds and what it has saved.
     Stats(Output),
-    /// List the projects that have a worker.
-    Ps(Output),
+    /// Show this project's worker, or with --all those of every project.
+    Ps(Ps),
     /// Tell why something was compiled: which input differs, its old and new value.
     Why(Why),
     /// Test every part of vrift on this machine and say what to do.
@@ -56,8 +56,10 @@ pub enum Command {
     /// Read and change settings.
     #[command(subcommand)]
     Config(Config),
-    /// Stop the daemons; the next build starts them again.
-    Stop,
+    /// Stop this project's worker, or with --all every daemon; the next build starts them again.
+    Stop(Stop),
+    /// Forget what is kept for this project: its worker, its digests, its history. The store and the settings stay.
+    Delete,
 }
 
 /// A command to run.
@@ -74,6 +76,25 @@ pub struct Output {
     /// Print JSON.
     #[arg(long)]
     pub json: bool,
+}
+
+/// `vrift ps`.
+#[derive(Args, Debug)]
+pub struct Ps {
+    /// Those of every project.
+    #[arg(long)]
+    pub all: bool,
+    /// How to print.
+    #[command(flatten)]
+    pub output: Output,
+}
+
+/// `vrift stop`.
+#[derive(Args, Debug)]
+pub struct Stop {
+    /// Every worker, and the coordinator.
+    #[arg(long)]
+    pub all: bool,
 }
 
 /// `vrift why`.

@@ -1,6 +1,7 @@
 //! The commands of `vrift`, one file each.
 
 mod config;
+mod delete;
 mod doctor;
 mod fsck;
 mod gc;
@@ -67,12 +68,13 @@ pub fn run() -> Result<ExitCode, Error> {
         Command::Run(args) => front::command(args.words),
         Command::Status(output) => status::run(&HiArgs::find()?, output),
         Command::Stats(output) => stats::run(&HiArgs::find()?, output),
-        Command::Ps(output) => ps::run(&HiArgs::find()?, output),
+        Command::Ps(args) => ps::run(&HiArgs::find()?, &args),
         Command::Why(args) => why::run(&HiArgs::find()?, &args),
         Command::Doctor(output) => doctor::run(output),
         Command::Gc(args) => gc::run(&HiArgs::find()?, &args),
         Command::Fsck(args) => fsck::run(&HiArgs::find()?, &args),
         Command::Config(args) => config::run(&args),
-        Command::Stop => stop::run(&HiArgs::find()?),
+        Command::Stop(args) => stop::run(&HiArgs::find()?, &args),
+        Command::Delete => delete::run(&HiArgs::find()?),
     }
 }

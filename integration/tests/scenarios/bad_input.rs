@@ -89,7 +89,7 @@ fn a_corrupt_database() -> Result {
         let first = env.checkout("first")?;
         small::workspace(&first)?;
         first.vrift("build").ok()?;
-        env.vrift().arg("stop").ok()?;
+        env.vrift().args(["stop", "--all"]).ok()?;
         env.kill_daemons()?;
         let database = env.vrift_home().join("manifest.db");
         if at == 0 {
@@ -135,7 +135,7 @@ fn a_newer_store() -> Result {
     let first = env.checkout("first")?;
     small::workspace(&first)?;
     first.vrift("build").ok()?;
-    env.vrift().arg("stop").ok()?;
+    env.vrift().args(["stop", "--all"]).ok()?;
     env.kill_daemons()?;
     // SQLite keeps `user_version` at offset 60 of the header, most significant byte first.
     let database = env.vrift_home().join("manifest.db");

@@ -2,5 +2,6 @@
 
 mod bad_input;
 mod disk;
+mod lifecycle;
 mod second_checkout;
 mod traces;

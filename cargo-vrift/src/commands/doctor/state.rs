@@ -111,7 +111,9 @@ pub fn daemons(home: &Home, project: &Project) -> Check {
             Check::ok(NAME, format!("vriftd (pid {}) and the worker of {} answer", status.pid, project.slug()))
         }
         Ok(status) => Check::warn(NAME, status.notices.join("; "), "the checks of the home and the manifest say what to do"),
-        Err(e) => Check::fail(NAME, e.to_string(), format!("see the logs in {}; `vrift stop` and try again", shown(&home.log()))),
+        Err(e) => {
+            Check::fail(NAME, e.to_string(), format!("see the logs in {}; `vrift stop --all` and try again", shown(&home.log())))
+        }
     }
 }
 

@@ -1,0 +1,89 @@
+//! Workers as people see them: listed, stopped, deleted, killed in the middle of a build.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+use integration::Result;
+use integration::checkout::Checkout;
+use integration::env::{TestEnv, as_root_and_user};
+use integration::small;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+
+fn listed(checkout: &Checkout<'_>, args: &[&str]) -> Result<Vec<Value>> {
+    let done = checkout.cmd("vrift").arg("ps").args(args).arg("--json").ok()?;
+    Ok(serde_json::from_str(&done.stdout)?)
+}
+
+#[test]
+fn workers_are_listed_stopped_and_deleted() -> Result {
+    as_root_and_user(|env| {
+        let first = env.checkout("first")?;
+        small::workspace(&first)?;
+        first.vrift("build").ok()?;
+        let second = first.copy("second")?;
+        second.vrift("build").ok()?;
+
+        let all = listed(&second, &["--all"])?;
+        ensure!(all.len() == 2, "{all:?}");
+        let own = listed(&second, &[])?;
+        ensure!(own.len() == 1 && own[0]["root"] == second.dir().to_str().context("text")?, "{own:?}");
+        let number = |row: &Value, name: &str| row[name].as_f64().with_context(|| format!("{name} in {row}"));
+        ensure!(number(&own[0], "hit_rate")? > 0.9 && number(&own[0], "clients")? == 0.0, "{own:?}");
+
+        second.cmd("vrift").arg("stop").ok()?;
+        ensure!(listed(&second, &[])?.is_empty() && listed(&second, &["--all"])?.len() == 1);
+
+        second.write(".vrift/config.toml", "[ui]\nsummary = true\n")?;
+        second.cmd("vrift").arg("delete").ok()?;
+        ensure!(second.path(".vrift/config.toml").exists() && !second.path(".vrift/manifest.db").exists());
+        first.cmd("vrift").arg("delete").ok()?;
+        ensure!(!first.path(".vrift").exists() && listed(&first, &["--all"])?.is_empty());
+        // The store has it all the same.
+        std::fs::remove_dir_all(second.path("target"))?;
+        let done = second.vrift("build").ok()?;
+        ensure!(done.stderr.contains("0 misses"), "{}", done.stderr);
+        Ok(())
+    })
+}
+
+/// Kills or stops the project's worker again and again while it is built.
+#[test]
+fn a_build_survives_its_worker() -> Result {
+    let env = TestEnv::new()?;
+    for (name, signal) in [("killed", Signal::SIGKILL), ("ended", Signal::SIGTERM)] {
+        let checkout = env.checkout(name)?;
+        small::workspace(&checkout)?;
+        let plain = checkout.copy(&format!("{name}-plain"))?;
+        let expected = plain.cargo("build").ok().and_then(|_| plain.output_of("app"))?;
+        checkout.cmd("vrift").args(["run", "--", "true"]).ok()?;
+        let done = std::sync::atomic::AtomicBool::new(false);
+        let mut hits = 0;
+        std::thread::scope(|scope| -> Result {
+            let build = scope.spawn(|| {
+                let built = checkout.vrift("build").env("VRIFT_WHOLE_BUILDS", "off").ok().map(drop);
+                done.store(true, std::sync::atomic::Ordering::Relaxed);
+                built
+            });
+            let deadline = Instant::now() + Duration::from_secs(60);
+            while !done.load(std::sync::atomic::Ordering::Relaxed) && Instant::now() < deadline {
+                for row in listed(&checkout, &[])? {
+                    let pid = row["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok()).context("a process")?;
+                    hits += i32::from(kill(Pid::from_raw(pid), signal).is_ok());
+                }
+                std::thread::sleep(Duration::from_millis(30));
+            }
+            build.join().map_err(|_| anyhow::anyhow!("the build panicked"))?
+        })?;
+        ensure!(hits > 0, "no worker was {name}");
+        ensure!(checkout.output_of("app")? == expected);
+        // And it is cached as ever afterwards.
+        std::fs::remove_dir_all(checkout.path("target"))?;
+        checkout.vrift("build").ok()?;
+        std::fs::remove_dir_all(checkout.path("target"))?;
+        let again = checkout.vrift("build").ok()?;
+        ensure!(again.stderr.contains("0 misses") && checkout.output_of("app")? == expected, "{}", again.stderr);
+    }
+    Ok(())
+}
