@@ -1,4 +1,4 @@
-//! What one restored action costs: from the exec of what stands in for the compiler to its end, over all actions of a project
+//! What one restored action costs: from the moment that what stands in for the compiler is loaded to its end, over all actions of a project
 //! with C code and many build scripts; and what of that the look-up takes inside the project's daemon. Actions are looked up one
 //! by one, as in a build that Cargo has begun. Needs root: see [`integration::lives`].
 #![forbid(unsafe_code)]

@@ -117,6 +117,12 @@ pub fn unimportant_read(tool: Tool, name: &[u8]) -> bool {
     tool != Tool::Script && tool != Tool::BuildScript && COMPILERS.contains(&name)
 }
 
+/// Whether a variable's name says that its value is nobody's business: it is compared, and never shown or kept.
+pub fn sounds_secret(name: &[u8]) -> bool {
+    const WORDS: [&[u8]; 7] = [b"TOKEN", b"SECRET", b"PASS", b"KEY", b"CREDENTIAL", b"AUTH", b"COOKIE"];
+    WORDS.iter().any(|word| name.windows(word.len()).any(|part| part.eq_ignore_ascii_case(word)))
+}
+
 /// Whether a program asks for variables by name alone, so that those it asked for are all that it saw. Any other program
 /// may have listed them all.
 pub fn reads_env_by_name(program: &[u8]) -> bool {
@@ -155,6 +161,12 @@ pub fn reads_env_by_name(program: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn secrets_are_told_by_their_names() {
+        assert!(["GITHUB_TOKEN", "npm_config__auth", "db_password"].iter().all(|name| sounds_secret(name.as_bytes())));
+        assert!(["RUSTFLAGS", "CC", "OUT_DIR", ""].iter().all(|name| !sounds_secret(name.as_bytes())));
+    }
 
     #[test]
     fn noise_is_noise() {

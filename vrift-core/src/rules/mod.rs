@@ -11,7 +11,7 @@ mod programs;
 
 #[cfg(feature = "std")]
 pub use argv::{is_probe, request_argv};
-pub use environment::{is_session_noise, key_env, reads_env_by_name, unimportant_read};
+pub use environment::{is_session_noise, key_env, reads_env_by_name, sounds_secret, unimportant_read};
 #[cfg(feature = "std")]
 pub use label::label;
 pub use programs::{Enclosing, classify, is_archiver, is_c_driver, makes_objects, maps_paths};

@@ -15,7 +15,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 use std::process::Child;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -95,23 +95,26 @@ fn stay_with(projects: &Projects, mut instance: Instance, mut child: Child) {
         if !failed || projects.are_leaving() {
             return;
         }
-        thread::sleep(backoff.pause(began.elapsed()));
-        match projects.restart(&instance) {
-            Ok(Some((next, process))) => (instance, child) = (next, process),
-            Ok(None) => return,
-            Err(e) => return tracing::warn!("no other worker for {}: {e}", instance.slug),
-        }
+        let mut life = began.elapsed();
+        (instance, child) = loop {
+            thread::sleep(backoff.pause(life));
+            match projects.restart(&instance) {
+                Ok(Some(next)) => break next,
+                Ok(None) => return,
+                Err(e) => tracing::warn!("no other worker for {} yet: {e}", instance.slug),
+            }
+            life = Duration::ZERO;
+        };
     }
 }
 
-/// Checks the workers every `interval`, in a thread of its own, as long as `projects` is there.
+/// Checks the workers every `interval`, in a thread of its own, as long as this process lives.
 pub fn start_checks(projects: &Arc<Projects>, interval: Duration) {
-    let weak: Weak<Projects> = Arc::downgrade(projects);
+    let projects = Arc::clone(projects);
     let thread = thread::Builder::new().name("health".to_owned()).stack_size(128 << 10).spawn(move || {
         let mut silent: HashMap<ProjectId, u32> = HashMap::new();
         loop {
             thread::sleep(interval);
-            let Some(projects) = weak.upgrade() else { return };
             let workers = projects.instances();
             silent.retain(|id, _| workers.iter().any(|worker| worker.id == *id));
             for worker in workers {

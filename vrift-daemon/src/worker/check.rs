@@ -88,9 +88,7 @@ pub fn env_changes<'r>(record: &'r ActionRecord, world: &'r World<'_>) -> impl I
 /// A value for people: as it is where it is short and no secret, else its digest.
 fn shown(world: &World<'_>, name: &[u8], value: &[u8]) -> String {
     const LONGEST: usize = 200;
-    const SECRETS: [&str; 7] = ["TOKEN", "SECRET", "PASS", "KEY", "CREDENTIAL", "AUTH", "COOKIE"];
-    let name = String::from_utf8_lossy(name).to_ascii_uppercase();
-    if value.len() > LONGEST || SECRETS.iter().any(|word| name.contains(word)) {
+    if value.len() > LONGEST || rules::sounds_secret(name) {
         return value_digest(world.roots, value).short();
     }
     String::from_utf8_lossy(value).into_owned()

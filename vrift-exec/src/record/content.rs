@@ -60,7 +60,11 @@ impl Reader {
         if before.size() > LARGEST_FILE {
             return Err(format!("`{path}` is too large to store"));
         }
-        self.buffer.resize(self.carried + PIECE, 0);
+        // No larger than it has to be: most outputs are small, and so is what is touched for them.
+        let wanted = self.carried + usize::try_from(before.size()).unwrap_or(PIECE).clamp(1, PIECE);
+        if self.buffer.len() < wanted {
+            self.buffer.resize(wanted, 0);
+        }
         let (mut hasher, mut size) = (blake3::Hasher::new(), 0);
         let (mut names_root, mut is_text) = (false, true);
         // `buffer[start..self.carried]` is what the last piece left.

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use memchr::memmem;
 use vrift_core::action::{EnvInput, Tool};
 use vrift_core::arena::Trace;
 use vrift_core::bytes::ByteText;
@@ -56,14 +55,7 @@ fn given(command: &Command) -> BTreeMap<&[u8], &[u8]> {
 fn input(command: &Command, name: &[u8], value: Option<&[u8]>) -> EnvInput {
     let template = value.map(|value| command.roots.template_text(value));
     let shown = value
-        .filter(|value| value.len() <= LONGEST_SHOWN && !sounds_secret(name))
+        .filter(|value| value.len() <= LONGEST_SHOWN && !rules::sounds_secret(name))
         .map(|value| String::from_utf8_lossy(value).into_owned());
     EnvInput { name: ByteText::from(name), value: template.map(|template| Digest::of(&template.bytes)), shown }
-}
-
-fn sounds_secret(name: &[u8]) -> bool {
-    let name = name.to_ascii_uppercase();
-    ["TOKEN", "SECRET", "PASS", "KEY", "CREDENTIAL", "AUTH", "COOKIE"]
-        .iter()
-        .any(|word| memmem::find(&name, word.as_bytes()).is_some())
 }

@@ -35,8 +35,8 @@ pub fn record(command: &Command, plan: MissPlan, finished: &Finished) -> Result<
     }
     whole::check(finished, trace)?;
     let seen = accesses::collect(command, trace)?;
-    let programs = programs::examine(command, trace, &seen)?;
-    let env = environment::inputs(command, trace, programs.may_list_variables);
+    let env_closed = programs::examine(command, trace, &seen)?;
+    let env = environment::inputs(command, trace, env_closed);
     let cas = Cas::open(command.source.as_path());
     let left = outputs::collect(command, &cas, &seen, dates::needs_own_time(command, plan.build_script.as_ref()))?;
     let said = said::chunks(command, finished)?;
@@ -48,7 +48,7 @@ pub fn record(command: &Command, plan: MissPlan, finished: &Finished) -> Result<
         started_ns: finished.started_ns,
         inputs: seen.claims(command),
         env,
-        env_closed: programs.may_list_variables,
+        env_closed,
         outputs: left.outputs,
         stamps: left.stamps,
         stdio: said.chunks,

@@ -17,18 +17,13 @@ use super::accesses::Seen;
 use super::{Reason, direct, rust_symbols};
 use crate::command::Command;
 
-/// What was found.
-pub struct Programs {
-    /// One of them may have listed its environment: a program that is not known to ask by name, or a library from outside the
-    /// toolchain (a procedural macro).
-    pub may_list_variables: bool,
-}
-
-/// Examines them. What the machine's own packages bring is taken to use libc, Go programs apart.
+/// Whether one of them may have listed its environment: a program that is not known to ask by name, or a library from outside the
+/// toolchain (a procedural macro).
 ///
 /// # Errors
-/// The [`Reason`] where one of them calls the kernel past libc.
-pub fn examine(command: &Command, trace: &Trace, seen: &Seen) -> Result<Programs, Reason> {
+/// The [`Reason`] where one of them calls the kernel past libc. What the machine's own packages bring is taken to use libc, Go
+/// programs apart.
+pub fn examine(command: &Command, trace: &Trace, seen: &Seen) -> Result<bool, Reason> {
     let signed_in = trace.events.iter().filter(|event| event.kind == EventKind::SignIn).map(|event| &event.path[..]);
     let programs = signed_in.filter(|program| !rules::reads_env_by_name(program)).map(|program| (program, true));
     let libraries = seen.libraries.iter().map(|library| (&library[..], false));
@@ -51,7 +46,7 @@ pub fn examine(command: &Command, trace: &Trace, seen: &Seen) -> Result<Programs
         }
         may_list_variables |= may_list;
     }
-    Ok(Programs { may_list_variables })
+    Ok(may_list_variables)
 }
 
 fn read(file: &[u8], content: &mut Vec<u8>) -> io::Result<()> {

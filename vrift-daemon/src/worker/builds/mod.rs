@@ -62,9 +62,8 @@ pub struct Build {
 }
 
 /// An action that is done.
-#[derive(Clone)]
 struct Done {
-    command: Arc<LookupParams>,
+    command: LookupParams,
     result: Arc<Candidate>,
 }
 
@@ -79,7 +78,7 @@ impl Builds {
         let mut builds = lock(&self.0);
         if let Some((_, build)) = builds.iter_mut().find(|(name, _)| *name == command.session) {
             build.unforeseen += 1;
-            build.done.push(Done { command: Arc::new(command), result: Arc::clone(result) });
+            build.done.push(Done { command, result: Arc::clone(result) });
         }
     }
 

@@ -96,7 +96,7 @@ fn look_up(worker: &Worker, unit: &Unit, command: LookupParams, overlay: &mut Ov
     }
     ledger_entry(worker, &command, &result, began);
     let (dirs, dated) = (expand(&unit.dirs, roots), expand(&unit.dated, roots));
-    Some((BuildUnit { dirs, steps, dated, links, files }, Done { command: Arc::new(command), result }))
+    Some((BuildUnit { dirs, steps, dated, links, files }, Done { command, result }))
 }
 
 /// The stored result that holds for a command, its inputs being what the overlay says, or else what is on disk.

@@ -12,7 +12,7 @@ use vrift_core::action::FileKind;
 use vrift_core::wire::Stamp;
 
 use super::super::super::sight::{Sight, is_absent, look_within};
-use super::Watches;
+use super::watches::Watches;
 use crate::sync::lock;
 
 /// Names that are remembered of one folder, present and absent ones each.

@@ -2,8 +2,8 @@
 //!
 //! The kernel queues a notice before the system call that made the change returns (inotify(7)): whoever looks into the queue
 //! knows of everything that came before. The watch of a folder tells which names come and go; a file whose content is to be
-//! believed is watched itself, since it may be written to by another name. What is written through a
-//! mapping is noticed when the file is closed; until then its time of change is no better a witness.
+//! believed is watched itself, since it may be written to by another name. What is written through a mapping is noticed when
+//! the last who holds the file lets it go, and not before: until then it passes for what it was.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -12,7 +12,7 @@ use std::path::PathBuf;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, WatchDescriptor};
-use rustix::fs::{Mode, OFlags, openat};
+use rustix::fs::{FileType, Mode, OFlags, fstat, openat};
 use rustix::io::ioctl_fionread;
 
 /// A notice.
@@ -61,6 +61,11 @@ impl Watcher {
     /// Watches the file `name` of an open folder; a file has the same watch by all its names.
     pub fn add_file(&self, folder: BorrowedFd<'_>, name: &[u8]) -> Option<WatchDescriptor> {
         let fd: OwnedFd = openat(folder, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()).ok()?;
+        // A watched folder that has just taken the file's place would lose its own watch to this one.
+        let is_file = fstat(&fd).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode).is_file());
+        if !is_file {
+            return None;
+        }
         self.add(fd.as_fd(), AddWatchFlags::IN_MODIFY | AddWatchFlags::IN_ATTRIB | AddWatchFlags::IN_CLOSE_WRITE)
     }
 
