@@ -30,7 +30,10 @@ impl Options {
                 Long("project") => options.project = Some(parser.value()?.string()?),
                 Long("runs") => options.runs = Some(parser.value()?.parse()?),
                 Long("save") => options.save = true,
-                Long("help") | Short('h') => bail!("options: --project ripgrep|bat|workspace, --runs N, --save"),
+                Long("help") | Short('h') => {
+                    println!("options: --project ripgrep|bat|workspace, --runs N, --save");
+                    std::process::exit(0);
+                }
                 other => return Err(other.unexpected().into()),
             }
         }

@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use integration::Result;
-use integration::bench::{Options, Report, Series, measure, ratio, seconds};
+use integration::bench::{Cost, Options, Report, Series, measure, ratio, seconds};
 use integration::env::TestEnv;
 
 fn main() -> Result {
@@ -12,19 +12,26 @@ fn main() -> Result {
     let (mut plain, mut ours) = (Series::default(), Series::default());
     let mut summary = String::new();
     for run in 0..=runs {
-        // One of each in turn, so that a machine that slows down slows both; the first pair warms caches and is dropped.
-        let env = TestEnv::new()?;
-        let checkout = env.checkout_of(&project.sources, "plain")?;
-        let (_, plain_cost) = measure(&env, &checkout.cargo("build"))?;
-        std::fs::remove_dir_all(checkout.dir())?;
-        let checkout = env.checkout_of(&project.sources, "vrift")?;
-        let (done, cost) = measure(&env, &checkout.vrift("build"))?;
+        // One of each in turn, so that a machine that slows down slows both, and each as often first as second: what the
+        // first leaves to the disk slows the other one. The first pair warms caches and is dropped.
+        let vrift_first = run % 2 == 1;
+        let mut pair = [Cost::default(); 2];
+        for vrift in [vrift_first, !vrift_first] {
+            let env = TestEnv::new()?;
+            let checkout = env.checkout_of(&project.sources, if vrift { "vrift" } else { "plain" })?;
+            let command = if vrift { checkout.vrift("build") } else { checkout.cargo("build") };
+            let (done, cost) = measure(&env, &command)?;
+            pair[usize::from(vrift)] = cost;
+            if vrift {
+                summary = done.summary().unwrap_or("no summary line").to_owned();
+            }
+        }
+        let [plain_cost, cost] = pair;
         eprintln!("run {run}: plain {:.2?}, vrift {:.2?}", plain_cost.wall, cost.wall);
         if run > 0 {
             plain.push(plain_cost);
             ours.push(cost);
         }
-        summary = done.summary().unwrap_or("no summary line").to_owned();
     }
     let mut report = Report::new("bench-first-build", format!("First build of {}, empty store", project.name));
     report
