@@ -44,10 +44,12 @@ pub enum Field {
     TraceDir = 13,
     /// The content-addressed store.
     Source = 14,
+    /// Where the project's VDir is, or will be; empty where there is to be none.
+    VDir = 15,
 }
 
 /// How many fields there are.
-pub const FIELDS: usize = 15;
+pub const FIELDS: usize = 16;
 
 /// Letters of [`Field::Mode`].
 pub mod mode {
@@ -115,8 +117,8 @@ impl<'a> Context<'a> {
 
     /// A context of this version without any other field.
     pub fn empty() -> Context<'static> {
-        const VERSION: &[u8] = b"1";
-        const _: () = assert!(crate::PROTOCOL_VERSION == 1, "VERSION spells PROTOCOL_VERSION");
+        const VERSION: &[u8] = b"2";
+        const _: () = assert!(crate::PROTOCOL_VERSION == 2, "VERSION spells PROTOCOL_VERSION");
         let mut fields = [&b""[..]; FIELDS];
         fields[Field::Version as usize] = VERSION;
         Context { fields }

@@ -2,10 +2,10 @@
 //!
 //! This crate holds the vocabulary that the other crates share: who a project is ([`identity`], [`root`]), how content is
 //! named ([`digest`]), how paths lose and regain their checkout ([`paths`]), how a traced process reports what it did
-//! ([`arena`], [`event`]), what an action is ([`action`]) and what travels over the sockets ([`wire`]).
+//! ([`arena`], [`event`]), how it learns about files without asking the kernel ([`vdir`]), what an action is ([`action`]) and what travels over the sockets ([`wire`]).
 //!
 //! It has no async runtime and no database. Without the feature `std` it has what the preload library needs, and nothing that
-//! allocates or unwinds. `unsafe` is confined to [`arena`].
+//! allocates or unwinds. `unsafe` is confined to [`arena`] and [`vdir`].
 
 #![cfg_attr(not(feature = "std"), no_std)]
 #![deny(unsafe_code)]
@@ -33,9 +33,11 @@ pub mod rules;
 #[cfg(feature = "std")]
 pub mod settings;
 pub mod tool;
+#[allow(unsafe_code)]
+pub mod vdir;
 #[cfg(feature = "std")]
 pub mod wire;
 
 /// Version of everything that two vrift processes say to each other: wire methods, the context variable, the arena layout.
 /// Two processes whose versions differ do not talk; the command then runs for real.
-pub const PROTOCOL_VERSION: u32 = 1;
+pub const PROTOCOL_VERSION: u32 = 2;

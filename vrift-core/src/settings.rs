@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::env;
 use crate::home::Home;
+use crate::vdir::layout;
 
 /// What [`ValueKind::Seconds`] may be.
 pub const SECONDS: RangeInclusive<u64> = 1..=86_400;
@@ -32,6 +33,8 @@ pub enum ValueKind {
     Path,
     /// A whole number of seconds, 1 to 86,400.
     Seconds,
+    /// A whole number.
+    Count,
 }
 
 /// A key, for `vrift config` and for messages.
@@ -85,6 +88,27 @@ pub const KEYS: &[Key] = &[
         per_project: false,
         default: "10",
         help: "Seconds between two checks of whether each worker answers; vriftd reads it when it starts.",
+    },
+    Key {
+        name: "vdir.enabled",
+        kind: ValueKind::Bool,
+        per_project: true,
+        default: "true",
+        help: "Keep a map of the project's files in /dev/shm, from which programs learn about them without a system call.",
+    },
+    Key {
+        name: "vdir.max_size",
+        kind: ValueKind::Size,
+        per_project: true,
+        default: "1GiB",
+        help: "The largest that this map may get; the kernel answers for the rest.",
+    },
+    Key {
+        name: "vdir.max_files",
+        kind: ValueKind::Count,
+        per_project: true,
+        default: "10000000",
+        help: "The most files and folders in this map; the kernel answers for the rest.",
     },
     Key {
         name: "ui.summary",
@@ -145,6 +169,8 @@ pub struct SettingsFile {
     pub exec: Exec,
     /// `[daemon]`.
     pub daemon: Daemon,
+    /// `[vdir]`.
+    pub vdir: VDir,
     /// `[ui]`.
     pub ui: Ui,
 }
@@ -175,6 +201,18 @@ pub struct Exec {
 pub struct Daemon {
     /// See [`KEYS`].
     pub health_check: Option<u64>,
+}
+
+/// `[vdir]`.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct VDir {
+    /// See [`KEYS`].
+    pub enabled: Option<bool>,
+    /// See [`KEYS`].
+    pub max_size: Option<Size>,
+    /// See [`KEYS`].
+    pub max_files: Option<u64>,
 }
 
 /// `[ui]`.
@@ -275,14 +313,29 @@ pub struct Settings {
     pub whole_builds: bool,
     /// How often `vriftd` asks each worker whether it is well.
     pub health_check: Duration,
+    /// Whether a VDir is kept.
+    pub vdir: bool,
+    /// Bytes that its file may have.
+    pub vdir_size: u64,
+    /// Files and folders that may be in it.
+    pub vdir_files: u64,
     /// Whether a build ends with one line.
     pub summary: bool,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        let health_check = Duration::from_secs(10);
-        Self { the_source: None, max_size: None, prefix_map: true, whole_builds: true, health_check, summary: true }
+        Self {
+            the_source: None,
+            max_size: None,
+            prefix_map: true,
+            whole_builds: true,
+            health_check: Duration::from_secs(10),
+            vdir: true,
+            vdir_size: layout::MAX_LEN,
+            vdir_files: layout::MAX_ENTRIES,
+            summary: true,
+        }
     }
 }
 
@@ -304,6 +357,9 @@ impl Settings {
             prefix_map: project.exec.prefix_map.or(user.exec.prefix_map).unwrap_or(default.prefix_map),
             whole_builds: project.exec.whole_builds.or(user.exec.whole_builds).unwrap_or(default.whole_builds),
             health_check: user.daemon.health_check.map_or(default.health_check, Duration::from_secs),
+            vdir: project.vdir.enabled.or(user.vdir.enabled).unwrap_or(default.vdir),
+            vdir_size: project.vdir.max_size.or(user.vdir.max_size).map_or(default.vdir_size, u64::from),
+            vdir_files: project.vdir.max_files.or(user.vdir.max_files).unwrap_or(default.vdir_files),
             summary: project.ui.summary.or(user.ui.summary).unwrap_or(default.summary),
         };
         if std::env::var_os(env::PREFIX_MAP).is_some_and(|v| v == "off") {
@@ -392,7 +448,7 @@ mod tests {
         for key in KEYS {
             let (table, name) = key.name.split_once('.').expect("table.key");
             let value = match key.kind {
-                ValueKind::Bool | ValueKind::Seconds => key.default.to_owned(),
+                ValueKind::Bool | ValueKind::Seconds | ValueKind::Count => key.default.to_owned(),
                 ValueKind::Size | ValueKind::Path => format!("'{}'", key.default),
             };
             parse(&format!("[{table}]\n{name} = {value}")).expect(key.name);

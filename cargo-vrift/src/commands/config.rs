@@ -143,7 +143,8 @@ fn set(key: &Key, text: &str, files: &Files, project: bool) -> Result<(), Error>
     let new = match (key.kind, text.parse::<bool>(), text.parse::<i64>()) {
         (ValueKind::Bool, Ok(flag), _) => value(flag),
         (ValueKind::Bool, ..) => return Err(Error::Usage(format!("`{}` is true or false, not `{text}`", key.name))),
-        (ValueKind::Size | ValueKind::Seconds, _, Ok(number)) => value(number),
+        (ValueKind::Size | ValueKind::Seconds | ValueKind::Count, _, Ok(number)) => value(number),
+        (ValueKind::Count, ..) => return Err(Error::Usage(format!("`{}` is a whole number, not `{text}`", key.name))),
         (ValueKind::Seconds, ..) => return Err(Error::Usage(format!("`{}` is a number of seconds, not `{text}`", key.name))),
         (ValueKind::Size | ValueKind::Path, ..) => value(text),
     };

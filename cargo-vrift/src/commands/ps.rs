@@ -67,7 +67,7 @@ fn row(worker: WorkerStatus) -> Row {
         let all = sum.hits + sum.misses + sum.uncached;
         (all > 0).then(|| sum.hits as f64 / all as f64)
     });
-    let vdir = Path::new("/dev/shm").join(worker.id.vdir_name());
+    let vdir = vrift_core::vdir::place(worker.id, nix::unistd::geteuid().as_raw());
     Row {
         clients: status.as_ref().map(|status| status.clients.saturating_sub(1)),
         hits: total.map(|sum| sum.hits),

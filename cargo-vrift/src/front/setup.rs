@@ -16,6 +16,7 @@ use vrift_core::home::Home;
 use vrift_core::paths::{AbsPath, Roots};
 use vrift_core::root::Project;
 use vrift_core::settings::Settings;
+use vrift_core::vdir;
 
 use super::Job;
 use crate::cargo::Places;
@@ -159,6 +160,11 @@ fn context(home: &Home, settings: &Settings, parts: &Parts, project: &Project, r
     }
     let trace_dir = trace_dir(cwd)?;
     let socket = home.worker_socket(project.id());
+    let vdir = if settings.vdir {
+        vdir::place(project.id(), nix::unistd::geteuid().as_raw()).into_os_string().into_vec()
+    } else {
+        Vec::new()
+    };
     let bytes = |place: &Option<AbsPath>| place.as_ref().map_or_else(Vec::new, |path| path.as_bytes().to_vec());
     let values = [
         (Field::Exec, parts.exec.as_os_str().as_bytes().to_vec()),
@@ -173,6 +179,7 @@ fn context(home: &Home, settings: &Settings, parts: &Parts, project: &Project, r
         (Field::Home, bytes(&places.home)),
         (Field::Tmp, bytes(&places.tmp)),
         (Field::TraceDir, trace_dir.into_os_string().into_vec()),
+        (Field::VDir, vdir),
         (Field::Source, home.the_source().as_os_str().as_bytes().to_vec()),
     ];
     let mut context = Context::empty();

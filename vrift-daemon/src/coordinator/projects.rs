@@ -178,8 +178,10 @@ impl Projects {
                 pid
             }
         };
-        let vdir = Path::new("/dev/shm").join(id.vdir_name());
-        Ok(ProjectOpenResult { id, slug, socket: socket.into(), pid, vdir: vdir.into(), generation: 0, ready: true })
+        let uid = nix::unistd::geteuid().as_raw();
+        let vdir = vrift_core::vdir::place(id, uid);
+        let generation = vrift_core::vdir::open(&vdir, uid).map_or(0, |reader| reader.generation);
+        Ok(ProjectOpenResult { id, slug, socket: socket.into(), pid, vdir: vdir.into(), generation, ready: true })
     }
 
     /// The process of the worker that serves `socket`, if one does and is of this build or cannot leave now.

@@ -37,6 +37,7 @@ mod session;
 mod sight;
 mod spares;
 mod upstream;
+mod vdir;
 mod world;
 
 use std::ffi::OsString;
@@ -48,8 +49,10 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use vrift_core::home::Home;
 use vrift_core::identity::ProjectId;
 use vrift_core::paths::AbsPath;
+use vrift_core::settings::Settings;
 use vrift_core::wire;
 use vrift_store::Cas;
 
@@ -70,6 +73,9 @@ use upstream::Upstream;
 
 /// Without clients for so long, the worker ends.
 const IDLE: Duration = Duration::from_secs(3600);
+
+/// From the worker's start to the first scan of the project.
+const VDIR_DELAY: Duration = Duration::from_millis(300);
 
 /// How often the main thread looks around.
 const TICK: Duration = Duration::from_secs(10);
@@ -179,7 +185,8 @@ fn serve(args: WorkerArgs) -> Result<(), StartError> {
         activity: Arc::clone(&activity),
         stop: Arc::clone(&stop),
     });
-    Server::start(listener, Arc::new(Front(worker)), Arc::clone(&activity)).map_err(at(&socket))?;
+    Server::start(listener, Arc::new(Front(Arc::clone(&worker))), Arc::clone(&activity)).map_err(at(&socket))?;
+    let vdir = start_vdir(&worker, &home);
     base.warm_up();
     crate::log::start(&home.log(), &format!("vdir_d-{}", &id.to_hex()[..16]));
     tracing::info!("serving {} for {root}", socket.display());
@@ -188,11 +195,26 @@ fn serve(args: WorkerArgs) -> Result<(), StartError> {
     if inode(&socket) == own_socket {
         let _ = std::fs::remove_file(&socket);
     }
+    drop(vdir);
     upstream.retire();
     courier.end();
     let _ = courier_thread.join();
     tracing::info!("ended");
     Ok(())
+}
+
+/// Starts to keep the project's VDir, where the settings want one. Without it everything works, through the kernel.
+fn start_vdir(worker: &Worker, home: &Home) -> Option<vdir::VDir> {
+    let settings = Settings::load(home, Some(&worker.root.as_path().join(".vrift"))).unwrap_or_default();
+    let plan = vdir::Plan {
+        id: worker.id,
+        root: worker.root.clone(),
+        limits: vdir::Limits { size: settings.vdir_size, files: settings.vdir_files },
+        delay: VDIR_DELAY,
+        activity: Arc::clone(&worker.activity),
+        notices: Arc::clone(&worker.notices),
+    };
+    settings.vdir.then(|| vdir::VDir::start(plan).ok()).flatten()
 }
 
 fn listen(socket: &Path, listening: bool) -> io::Result<UnixListener> {

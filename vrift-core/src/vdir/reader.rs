@@ -1,0 +1,480 @@
+//! Looking things up: wait-free, without a system call, in a few cache lines. One attempt; in doubt no answer.
+
+use core::sync::atomic::{AtomicU64, Ordering, fence};
+
+use super::layout::{self, ENTRY_LEN, ENTRY_WORDS, LINE_WORDS, NONE, SHAPE_WORDS, SLOTS, entry, flag, shape, state};
+use super::{Mem, asked, hash};
+
+/// `IORING_SQ_TASKRUN`, linux/io_uring.h: completions wait to be collected.
+const TASKRUN: u32 = 1 << 2;
+
+/// The longest path of a root. A project that is deeper has no VDir.
+pub const ROOT_ROOM: usize = 1024;
+
+/// A mapped VDir.
+pub struct Reader {
+    map: Mem,
+    asked: Option<Mem>,
+    key: [u64; 2],
+    entries: usize,
+    entries_cap: u32,
+    index: usize,
+    index_mask: u64,
+    names: usize,
+    names_len: usize,
+    shapes: usize,
+    shapes_cap: usize,
+    digests: usize,
+    digests_cap: u32,
+    root: [u8; ROOT_ROOM],
+    root_len: usize,
+    ring: [usize; 3],
+    /// Inodes of the namespaces in which its answers hold: mounts, users.
+    pub namespaces: [u64; 2],
+    /// Whose it is.
+    pub uid: u32,
+    /// Tells it from other VDirs of the project.
+    pub generation: u64,
+}
+
+/// Why a file is not used as a VDir.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Refused {
+    /// It is none, or one of another version.
+    Foreign,
+    /// Its header is damaged, or its size is not what the header says.
+    Damaged,
+}
+
+/// What a look-up says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Answer<T> {
+    /// It is there.
+    Found(T),
+    /// The call fails with this number: ENOENT or ENOTDIR.
+    Fails(i32),
+    /// Ask the kernel.
+    Unknown,
+}
+
+/// What an entry says of a file.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Found {
+    /// The entry's number.
+    pub number: u32,
+    /// Bits of [`flag`].
+    pub flags: u16,
+    /// Links.
+    pub nlink: u16,
+    /// Inode.
+    pub ino: u64,
+    /// Bytes.
+    pub size: u64,
+    /// Nanoseconds since 1970: access, modification, change, birth.
+    pub times: [i64; 4],
+    /// Of 512 bytes.
+    pub blocks: u32,
+    /// Device.
+    pub dev: u64,
+    /// Kind and permissions.
+    pub mode: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Preferred size of reads.
+    pub blksize: u32,
+    /// `stx_attributes` and their mask, `stx_mnt_id`, `stx_mask`, of statx(2).
+    pub statx: [u64; 4],
+    link: u32,
+    link_check: u32,
+}
+
+impl Found {
+    /// The kind, as [`flag::KIND`] has it.
+    pub fn kind(&self) -> u16 {
+        self.flags & flag::KIND
+    }
+}
+
+/// An entry as it lies in the map, its check passed.
+#[derive(Clone, Copy)]
+struct Raw([u64; ENTRY_WORDS]);
+
+impl Raw {
+    fn flags(&self) -> u16 {
+        self.0[entry::HEAD] as u16
+    }
+    fn name_len(&self) -> usize {
+        (self.0[entry::HEAD] >> 48) as usize
+    }
+    fn kind(&self) -> u16 {
+        self.flags() & flag::KIND
+    }
+    fn next(&self) -> u32 {
+        self.0[entry::LINKS] as u32
+    }
+    fn link(&self) -> u32 {
+        (self.0[entry::LINKS] >> 32) as u32
+    }
+    fn link_check(&self) -> u32 {
+        (self.0[entry::BLOCKS] >> 32) as u32
+    }
+}
+
+/// Nothing can be said.
+struct Doubt;
+
+impl Reader {
+    /// A reader of a mapped file of `file_len` bytes; `asked` takes its questions.
+    ///
+    /// # Errors
+    /// It is no sound VDir.
+    pub fn new(map: Mem, asked: Option<Mem>, file_len: u64) -> Result<Self, Refused> {
+        let word = |offset: usize| map.u64(offset).map_or(0, |word| word.load(Ordering::Acquire));
+        if word(layout::ID) != u64::from(layout::MAGIC) | u64::from(layout::VERSION) << 32 {
+            return Err(Refused::Foreign);
+        }
+        let fixed = (layout::FILE_LEN..layout::IMMUTABLE_END).step_by(8).map(word);
+        let whole = word(layout::FILE_LEN) == file_len && map.len() as u64 == file_len;
+        if !whole || hash::words(fixed, 0) != word(layout::CHECKSUM) {
+            return Err(Refused::Damaged);
+        }
+        let halves = |offset: usize| (word(offset) as u32 as usize, (word(offset) >> 32) as usize);
+        let (flags, head) = halves(layout::RING_FLAGS);
+        let (uid, root_len) = halves(layout::OWNER);
+        let lines = word(layout::INDEX_LINES);
+        if !lines.is_power_of_two() {
+            return Err(Refused::Damaged);
+        }
+        let mut reader = Self {
+            key: [word(layout::KEY), word(layout::KEY + 8)],
+            entries: word(layout::ENTRIES) as usize,
+            entries_cap: word(layout::ENTRIES_CAP) as u32,
+            index: word(layout::INDEX) as usize,
+            index_mask: lines - 1,
+            names: word(layout::NAMES) as usize,
+            names_len: word(layout::NAMES_LEN) as usize,
+            shapes: word(layout::SHAPES) as usize,
+            shapes_cap: word(layout::SHAPES_CAP) as usize,
+            digests: word(layout::DIGESTS) as usize,
+            digests_cap: word(layout::DIGESTS_CAP) as u32,
+            root: [0; ROOT_ROOM],
+            root_len,
+            ring: [flags, head, word(layout::RING_TAIL) as usize],
+            namespaces: [word(layout::MOUNTS), word(layout::USERS)],
+            uid: uid as u32,
+            generation: word(layout::GENERATION),
+            map,
+            asked,
+        };
+        let mut root = [0; ROOT_ROOM];
+        let raw = reader.entry(0).map_err(|Doubt| Refused::Damaged)?;
+        let name = raw.0[entry::NAME];
+        reader.text(name as u32 as usize, root_len, (name >> 32) as u32, &mut root).map_err(|Doubt| Refused::Damaged)?;
+        reader.root = root;
+        Ok(reader)
+    }
+
+    /// The root's absolute path.
+    #[inline]
+    pub fn root(&self) -> &[u8] {
+        self.root.get(..self.root_len).unwrap_or(b"")
+    }
+
+    /// Whether this map is to be looked for anew: another file has taken its place, or it is no longer kept.
+    pub fn has_ended(&self) -> bool {
+        matches!(self.word(layout::STATE), state::MOVED | state::ENDED)
+    }
+
+    /// See [`layout::TURN`].
+    pub fn turn(&self) -> u64 {
+        self.word(layout::TURN)
+    }
+
+    /// Whether answers may be taken now, at `now`, seconds since 1970: the number to compare with later.
+    #[inline]
+    fn begin(&self, now: u64) -> Option<u64> {
+        let generation = self.map.u64(layout::GEN)?.load(Ordering::Acquire);
+        if !generation.is_multiple_of(2) || self.word(layout::STATE) != state::SERVING || self.word(layout::VALID_UNTIL) <= now {
+            return None;
+        }
+        let [flags, head, tail] = self.ring;
+        let clear = self.map.u32(flags)?.load(Ordering::Acquire) & TASKRUN == 0;
+        let same = self.map.u32(head)?.load(Ordering::Acquire) == self.map.u32(tail)?.load(Ordering::Acquire);
+        (clear && same).then_some(generation)
+    }
+
+    #[inline]
+    fn unchanged(&self, generation: u64) -> bool {
+        fence(Ordering::Acquire);
+        self.word_relaxed(layout::GEN) == generation
+    }
+
+    /// Looks up a path below the root (without a slash at either end, `""` for the root itself; plainly spelt), links not
+    /// followed. `now` is in seconds since 1970.
+    pub fn look(&self, path: &[u8], now: u64) -> Answer<Found> {
+        let Some(generation) = self.begin(now) else { return Answer::Unknown };
+        let answer = match self.find(path) {
+            Ok(Some((number, raw))) => self.found(number, &raw).map_or(Answer::Unknown, Answer::Found),
+            Ok(None) => self.missing(path),
+            Err(Doubt) => self.damaged(generation),
+        };
+        if self.unchanged(generation) { answer } else { Answer::Unknown }
+    }
+
+    /// Whether all that was answered since `begun` (a number that [`Self::mark`] gave) still holds.
+    pub fn holds(&self, begun: u64, now: u64) -> bool {
+        self.begin(now) == Some(begun)
+    }
+
+    /// A number that stays the same for as long as nothing changes; `None` while something does.
+    pub fn mark(&self, now: u64) -> Option<u64> {
+        self.begin(now)
+    }
+
+    /// Copies the target of the symbolic link that was found.
+    pub fn target<'a>(&self, found: &Found, room: &'a mut [u8], now: u64) -> Option<&'a [u8]> {
+        let generation = self.begin(now)?;
+        if found.kind() != flag::LINK {
+            return None;
+        }
+        let len = usize::try_from(found.size).ok().filter(|len| *len <= room.len())?;
+        let text = self.text(found.link as usize, len, found.link_check, room).ok()?;
+        self.unchanged(generation).then_some(text)
+    }
+
+    /// The digest of the file that was found.
+    pub fn digest(&self, found: &Found, now: u64) -> Option<[u8; layout::DIGEST_LEN]> {
+        let generation = self.begin(now)?;
+        if found.kind() != flag::FILE || found.flags & flag::DIGEST == 0 || found.link >= self.digests_cap {
+            return None;
+        }
+        let words = self.map.words::<4>(self.digests + found.link as usize * layout::DIGEST_LEN)?;
+        let mut digest = [0; layout::DIGEST_LEN];
+        for (to, word) in digest.chunks_exact_mut(8).zip(words) {
+            to.copy_from_slice(&word.load(Ordering::Relaxed).to_le_bytes());
+        }
+        (hash::name(&digest) == found.link_check && self.unchanged(generation)).then_some(digest)
+    }
+
+    /// The entries of a folder that was found, in the kernel's order; `None` where these are not known.
+    pub fn names(&self, found: &Found, now: u64) -> Option<Names<'_>> {
+        let generation = self.begin(now)?;
+        let complete = flag::ORDERED | flag::LISTED;
+        (found.kind() == flag::DIR && found.flags & complete == complete).then_some(Names {
+            reader: self,
+            generation,
+            next: found.link,
+            left: found.link_check,
+        })
+    }
+
+    /// Tells the writer that more about an entry is wanted.
+    pub fn ask(&self, number: u32) {
+        if let Some(asked) = &self.asked {
+            asked::ask(asked, number);
+        }
+    }
+
+    #[cold]
+    fn damaged<T>(&self, generation: u64) -> Answer<T> {
+        // What changed while it was read is not damaged.
+        if self.unchanged(generation)
+            && let Some(asked) = &self.asked
+        {
+            asked::report_damage(asked);
+        }
+        Answer::Unknown
+    }
+
+    /// Why nothing is at `path`: the deepest folder on the way that there is an entry for tells.
+    fn missing(&self, path: &[u8]) -> Answer<Found> {
+        let mut path = path;
+        loop {
+            let Some(end) = path.iter().rposition(|c| *c == b'/') else {
+                return if path.is_empty() { Answer::Unknown } else { self.below(b"") };
+            };
+            path = &path[..end];
+            match self.find(path) {
+                Ok(Some((_, raw))) => return Self::fails_below(&raw),
+                Ok(None) => {}
+                Err(Doubt) => return Answer::Unknown,
+            }
+        }
+    }
+
+    fn below(&self, path: &[u8]) -> Answer<Found> {
+        match self.find(path) {
+            Ok(Some((_, raw))) => Self::fails_below(&raw),
+            _ => Answer::Unknown,
+        }
+    }
+
+    fn fails_below(raw: &Raw) -> Answer<Found> {
+        match raw.kind() {
+            flag::DIR if raw.flags() & flag::LISTED != 0 => Answer::Fails(libc::ENOENT),
+            flag::FILE => Answer::Fails(libc::ENOTDIR),
+            _ => Answer::Unknown,
+        }
+    }
+
+    /// The entry of a path; `None` where there is none.
+    #[inline]
+    fn find(&self, path: &[u8]) -> Result<Option<(u32, Raw)>, Doubt> {
+        let hash = hash::path(self.key, path);
+        let tag = hash[1] >> 32;
+        for probe in 0..layout::PROBES as u64 {
+            let number = (hash[0].wrapping_add(probe) & self.index_mask) as usize;
+            let line = self.map.words::<LINE_WORDS>(self.index + number * LINE_WORDS * 8).ok_or(Doubt)?;
+            let line: [u64; LINE_WORDS] = core::array::from_fn(|n| line[n].load(Ordering::Relaxed));
+            if hash::words(line[..SLOTS].iter().copied(), number as u64) != line[SLOTS] {
+                return Err(Doubt);
+            }
+            let mut full = true;
+            for slot in &line[..SLOTS] {
+                if *slot == 0 {
+                    full = false;
+                } else if slot >> 32 == tag && *slot as u32 != 0 {
+                    let number = (*slot as u32).wrapping_sub(1);
+                    let raw = self.entry(number)?;
+                    if raw.0[entry::HASH] == hash[0] {
+                        return self.is_named(&raw, number, path).then_some(Some((number, raw))).ok_or(Doubt);
+                    }
+                }
+            }
+            if !full {
+                return Ok(None);
+            }
+        }
+        Err(Doubt)
+    }
+
+    /// Whether the last name of `path` is the entry's: two hashes have said so already.
+    #[inline]
+    fn is_named(&self, raw: &Raw, number: u32, path: &[u8]) -> bool {
+        if number == 0 {
+            return path.is_empty();
+        }
+        let len = raw.name_len();
+        match path.len().checked_sub(len).and_then(|at| path.get(at..)) {
+            Some(name) => path.len() == len || path[path.len() - len - 1] == b'/' && !name.contains(&b'/'),
+            None => false,
+        }
+    }
+
+    #[inline]
+    fn entry(&self, number: u32) -> Result<Raw, Doubt> {
+        if number >= self.entries_cap {
+            return Err(Doubt);
+        }
+        let words = self.map.words::<ENTRY_WORDS>(self.entries + number as usize * ENTRY_LEN).ok_or(Doubt)?;
+        let words: [u64; ENTRY_WORDS] = core::array::from_fn(|n| words[n].load(Ordering::Relaxed));
+        let raw = Raw(words);
+        let sound = raw.flags() & flag::USED != 0
+            && hash::words(words[..entry::CHECKSUM].iter().copied(), number.into()) == words[entry::CHECKSUM];
+        if sound { Ok(raw) } else { Err(Doubt) }
+    }
+
+    #[inline]
+    fn found(&self, number: u32, raw: &Raw) -> Option<Found> {
+        let words = &raw.0;
+        let mut found = Found {
+            number,
+            flags: raw.flags(),
+            nlink: (words[entry::HEAD] >> 32) as u16,
+            ino: words[entry::INO],
+            size: words[entry::SIZE],
+            times: [words[entry::ATIME], words[entry::MTIME], words[entry::CTIME], words[entry::BTIME]].map(|ns| ns as i64),
+            blocks: words[entry::BLOCKS] as u32,
+            link: raw.link(),
+            link_check: raw.link_check(),
+            ..Found::default()
+        };
+        let number = (words[entry::HEAD] >> 16) as u16 as usize;
+        if number >= self.shapes_cap {
+            return None;
+        }
+        let shape = self.map.words::<SHAPE_WORDS>(self.shapes + number * SHAPE_WORDS * 8)?;
+        let shape: [u64; SHAPE_WORDS] = core::array::from_fn(|n| shape[n].load(Ordering::Relaxed));
+        if hash::words(shape[..shape::CHECKSUM].iter().copied(), number as u64) != shape[shape::CHECKSUM] {
+            return None;
+        }
+        found.dev = shape[shape::DEV];
+        (found.mode, found.uid) = (shape[shape::MODE] as u32, (shape[shape::MODE] >> 32) as u32);
+        (found.gid, found.blksize) = (shape[shape::GROUP] as u32, (shape[shape::GROUP] >> 32) as u32);
+        found.statx = [shape[shape::ATTRIBUTES], shape[shape::ATTRIBUTES_MASK], shape[shape::MOUNT], shape[shape::MASK]];
+        Some(found)
+    }
+
+    /// Copies `len` bytes of the names.
+    fn text<'a>(&self, at: usize, len: usize, check: u32, room: &'a mut [u8]) -> Result<&'a [u8], Doubt> {
+        let start = at * 8;
+        let to = room.get_mut(..len).ok_or(Doubt)?;
+        if start + len > self.names_len {
+            return Err(Doubt);
+        }
+        for (n, to) in to.chunks_mut(8).enumerate() {
+            let word = self.map.u64(self.names + start + n * 8).ok_or(Doubt)?.load(Ordering::Relaxed).to_le_bytes();
+            to.copy_from_slice(&word[..to.len()]);
+        }
+        if hash::name(to) == check { Ok(to) } else { Err(Doubt) }
+    }
+
+    #[inline]
+    fn word(&self, offset: usize) -> u64 {
+        self.map.u64(offset).map_or(0, |word| word.load(Ordering::Acquire))
+    }
+
+    #[inline]
+    fn word_relaxed(&self, offset: usize) -> u64 {
+        self.map.u64(offset).map_or(0, |word: &AtomicU64| word.load(Ordering::Relaxed))
+    }
+}
+
+/// The entries of a folder, one after the other. Each is right only if the map has not changed since the first.
+pub struct Names<'a> {
+    reader: &'a Reader,
+    generation: u64,
+    next: u32,
+    left: u32,
+}
+
+/// An entry of a folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Name {
+    /// Bytes of the name, which is at the start of the caller's room.
+    pub len: usize,
+    /// Inode.
+    pub ino: u64,
+    /// See [`flag::KIND`].
+    pub kind: u16,
+}
+
+impl Names<'_> {
+    /// The number of entries to come.
+    pub fn left(&self) -> u32 {
+        self.left
+    }
+
+    /// Copies the next name to the start of `room`; `Ok(None)` at the end.
+    ///
+    /// # Errors
+    /// The map changed, or is damaged: what came so far is void.
+    #[allow(clippy::result_unit_err)]
+    pub fn next(&mut self, room: &mut [u8]) -> Result<Option<Name>, ()> {
+        if self.left == 0 {
+            return if self.next == NONE && self.reader.unchanged(self.generation) { Ok(None) } else { Err(()) };
+        }
+        let raw = self.reader.entry(self.next).map_err(|Doubt| ())?;
+        let word = raw.0[entry::NAME];
+        let len = self.reader.text((word as u32) as usize, raw.name_len(), (word >> 32) as u32, room).map_err(|Doubt| ())?.len();
+        (self.next, self.left) = (raw.next(), self.left - 1);
+        Ok(Some(Name { len, ino: raw.0[entry::INO], kind: raw.kind() }))
+    }
+
+    /// Whether all entries that came are right.
+    pub fn hold(&self) -> bool {
+        self.reader.unchanged(self.generation)
+    }
+}

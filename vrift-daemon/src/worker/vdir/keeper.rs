@@ -1,0 +1,231 @@
+//! The thread that keeps the map.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::unistd::geteuid;
+use vrift_core::vdir::layout::state;
+use vrift_core::vdir::ring::Ring;
+use vrift_core::vdir::{Identity, Mem, asked};
+
+use super::Plan;
+use super::place::{self, Draft};
+use super::tree::{Ended, Ground, Tree};
+
+/// How long answers may be taken behind the last time that the keeper was seen.
+const VALID: Duration = Duration::from_secs(3600);
+
+/// How often the keeper looks for questions while some come, and while none do.
+const TICKS: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(2)];
+
+/// For so long behind a client or a question, more are expected.
+const LIVELY: Duration = Duration::from_secs(60);
+
+/// Between two phases: a storm of changes costs no more than this allows, and readers ask the kernel meanwhile.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// Before another attempt, where there could be no VDir.
+const RETRY: Duration = Duration::from_secs(60);
+
+/// Questions that are answered in one phase.
+const MAX_ANSWERS: usize = 1024;
+
+/// How the keeper is told to end.
+pub struct Wake {
+    /// Ready to be read once it is to wake up.
+    pub woken: OwnedFd,
+    /// Whether it is to end.
+    pub stop: Arc<AtomicBool>,
+}
+
+impl Wake {
+    /// Waits; whether to go on.
+    fn sleep(&self, time: Duration) -> bool {
+        let mut polled = [PollFd::new(self.woken.as_fd(), PollFlags::POLLIN)];
+        let _ = poll(&mut polled, timeout(time));
+        !self.stop.load(Ordering::Acquire)
+    }
+}
+
+/// Keeps the VDir until it is told to end.
+pub fn keep(plan: &Plan, wake: &Wake) {
+    let place = vrift_core::vdir::place(plan.id, geteuid().as_raw());
+    if !wake.sleep(plan.delay) {
+        return;
+    }
+    loop {
+        match serve(plan, &place, wake) {
+            Ok(Next::End) => break,
+            Ok(Next::Again) => continue,
+            Err(ended @ (Ended::Moved | Ended::Unfit | Ended::NoRing(_))) => {
+                tracing::info!("no VDir: {ended}");
+                break;
+            }
+            Err(ended) => {
+                tracing::warn!("no VDir: {ended}");
+                if matches!(&ended, Ended::Io(e) if e.kind() == io::ErrorKind::StorageFull) {
+                    plan.notices.add("no VDir: /dev/shm is full; files are looked up through the kernel".to_owned());
+                }
+            }
+        }
+        place::remove(&place);
+        if !wake.sleep(RETRY) {
+            break;
+        }
+    }
+    place::remove(&place);
+}
+
+/// What to do behind a VDir.
+enum Next {
+    /// Make another one.
+    Again,
+    /// Nothing.
+    End,
+}
+
+fn serve(plan: &Plan, place: &Path, wake: &Wake) -> Result<Next, Ended> {
+    let draft = Draft::new(place)?;
+    let questions = place::questions(place)?;
+    let began = Instant::now();
+    // Two descriptors: each tells of a change once.
+    let (mounts, mounts_again) = (File::open("/proc/self/mountinfo")?, File::open("/proc/self/mountinfo")?);
+    let mut tree = Tree::scan(&ground(plan)?, &draft)?;
+    let mount_events = PollFlags::POLLPRI | PollFlags::POLLERR;
+    let ring = {
+        let notices = tree.notices();
+        let polled = [(notices.as_fd(), PollFlags::POLLIN.bits()), (mounts.as_fd(), mount_events.bits())];
+        Ring::new(tree.writer.map(), &polled).map_err(Ended::NoRing)?
+    };
+    tree.writer.seal(ring.offsets());
+    ring.collect(tree.writer.map())?;
+    tree.settle()?;
+    let mut valid_until = extend(&tree);
+    tree.writer.set_state(state::SERVING);
+    ring.release(tree.writer.map())?;
+    tree.writer.end();
+    draft.publish(place)?;
+    tracing::info!("VDir of {} entries after {:?}", tree.writer.live(), began.elapsed());
+
+    let result =
+        attend(plan, wake, &mut tree, &Eyes { ring: &ring, mounts: &mounts_again, questions: &questions }, &mut valid_until);
+    tree.writer.begin();
+    tree.writer.set_state(if matches!(result, Ok(Next::Again)) { state::MOVED } else { state::ENDED });
+    result
+}
+
+/// What the keeper looks at.
+struct Eyes<'a> {
+    ring: &'a Ring,
+    mounts: &'a File,
+    questions: &'a Mem,
+}
+
+fn attend(plan: &Plan, wake: &Wake, tree: &mut Tree, eyes: &Eyes<'_>, valid_until: &mut Instant) -> Result<Next, Ended> {
+    let mut lively = Instant::now();
+    loop {
+        if plan.activity.connections() > 0 {
+            lively = Instant::now();
+        }
+        let tick = TICKS[usize::from(lively.elapsed() > LIVELY)];
+        let due = tree.next_due().map_or(tick, |due| due.saturating_duration_since(Instant::now()).min(tick));
+        let (noticed, mounted) = {
+            let notices = tree.notices();
+            let mut polled = [
+                PollFd::new(notices.as_fd(), PollFlags::POLLIN),
+                PollFd::new(eyes.mounts.as_fd(), PollFlags::POLLPRI | PollFlags::POLLERR),
+                PollFd::new(wake.woken.as_fd(), PollFlags::POLLIN),
+            ];
+            let _ = poll(&mut polled, timeout(due));
+            (polled[0].any() == Some(true), polled[1].any() == Some(true))
+        };
+        if wake.stop.load(Ordering::Acquire) {
+            return Ok(Next::End);
+        }
+        if asked::take_damage(eyes.questions) {
+            tracing::warn!("VDir: damage was found; it is made anew");
+            return Ok(Next::Again);
+        }
+        if Instant::now() >= *valid_until {
+            tree.writer.begin();
+            tree.expire(2 * VALID);
+            *valid_until = extend(tree);
+            phase(tree, eyes, false, Vec::new())?;
+        }
+        let mut numbers = tree.due();
+        if asked::any(eyes.questions) {
+            lively = Instant::now();
+            numbers.extend(asked::all(eyes.questions, tree.used()));
+        }
+        if noticed || mounted || !numbers.is_empty() {
+            for (n, part) in chunks(numbers).into_iter().enumerate() {
+                phase(tree, eyes, mounted && n == 0, part)?;
+            }
+            if tree.outgrown {
+                return Ok(Next::Again);
+            }
+            if noticed && !wake.sleep(PAUSE) {
+                return Ok(Next::End);
+            }
+        }
+    }
+}
+
+/// At least one part, be it empty.
+fn chunks(numbers: Vec<u32>) -> Vec<Vec<u32>> {
+    if numbers.is_empty() { vec![numbers] } else { numbers.chunks(MAX_ANSWERS).map(<[u32]>::to_vec).collect() }
+}
+
+/// Takes notices, then answers questions. See [`vrift_core::vdir`] for why it is done in this order.
+fn phase(tree: &mut Tree, eyes: &Eyes<'_>, mounted: bool, numbers: Vec<u32>) -> Result<(), Ended> {
+    tree.writer.begin();
+    eyes.ring.collect(tree.writer.map())?;
+    tree.settle()?;
+    if mounted {
+        tree.renew()?;
+    }
+    numbers.into_iter().for_each(|number| tree.tell(number));
+    for number in tree.open_questions() {
+        asked::answered(eyes.questions, number);
+    }
+    eyes.ring.release(tree.writer.map())?;
+    tree.writer.end();
+    Ok(())
+}
+
+/// Lets answers be taken for a while; when to do so again.
+fn extend(tree: &Tree) -> Instant {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    tree.writer.set_valid_until((now + VALID).as_secs());
+    Instant::now() + VALID / 2
+}
+
+fn ground(plan: &Plan) -> io::Result<Ground> {
+    let namespace = |name: &str| fs::metadata(format!("/proc/self/ns/{name}")).map(|meta| meta.ino());
+    let mut random = [0; 24];
+    io::Read::read_exact(&mut File::open("/dev/urandom")?, &mut random)?;
+    let number = |at: usize| random.get(at..at + 8).and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_le_bytes);
+    let project = u64::from_str_radix(&plan.id.to_hex()[..16], 16).unwrap_or_default();
+    let identity = Identity {
+        project,
+        // 0 stands for none.
+        generation: number(16) | 1,
+        namespaces: [namespace("mnt")?, namespace("user")?],
+        uid: geteuid().as_raw(),
+        key: [number(0), number(8)],
+        root: plan.root.as_bytes().to_vec(),
+    };
+    Ok(Ground { identity, limits: plan.limits })
+}
+
+fn timeout(time: Duration) -> PollTimeout {
+    // Rounded up: a wait of less than a millisecond is not to become a spin.
+    PollTimeout::try_from(time + Duration::from_micros(999)).unwrap_or(PollTimeout::MAX)
+}

@@ -1,0 +1,89 @@
+//! Keeping the project's VDir: the map in `/dev/shm` through which programs under the shim learn about the project's files
+//! without asking the kernel. What makes its answers right is told in [`vrift_core::vdir`].
+//!
+//! A thread of its own does all of it ([`keeper`]): a first scan ([`list`]), then phases, each of which takes the kernel's
+//! notices and brings the map ([`tree`]) up to date. What is in it without being asked for: which names there are, and of what
+//! kind. A file's `stat` is put in once somebody asked for it ([`vrift_core::vdir::asked`]) and it has settled ([`settled`]):
+//! from then on the file is watched itself, until its first change. So files that are written often cost nothing.
+
+mod keeper;
+mod list;
+mod place;
+mod settled;
+#[cfg(test)]
+mod tests;
+mod tree;
+mod watch;
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use vrift_core::identity::ProjectId;
+use vrift_core::paths::AbsPath;
+
+use super::notices::Notices;
+use crate::server::Activity;
+use crate::sync::lock;
+
+/// How large a VDir may get.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Bytes of its file.
+    pub size: u64,
+    /// Files and folders in it.
+    pub files: u64,
+}
+
+/// What the keeper is told.
+pub struct Plan {
+    /// The project.
+    pub id: ProjectId,
+    /// Its root.
+    pub root: AbsPath,
+    /// How large it may get.
+    pub limits: Limits,
+    /// Before the first scan: a build that has just begun needs its processors more.
+    pub delay: Duration,
+    /// Whether anybody is there to ask.
+    pub activity: Arc<Activity>,
+    /// Where people are told.
+    pub notices: Arc<Notices>,
+}
+
+/// A VDir that is kept, until it is dropped.
+pub struct VDir {
+    /// Closed, it wakes the keeper.
+    wake: Option<OwnedFd>,
+    stop: Arc<AtomicBool>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl VDir {
+    /// Starts to keep a VDir.
+    ///
+    /// # Errors
+    /// There are no descriptors or threads left.
+    pub fn start(plan: Plan) -> io::Result<Self> {
+        let (woken, wake) = io::pipe()?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let asked = Arc::clone(&stop);
+        let thread = std::thread::Builder::new()
+            .name("vdir".to_owned())
+            .spawn(move || keeper::keep(&plan, &keeper::Wake { woken: woken.into(), stop: asked }))?;
+        Ok(Self { wake: Some(wake.into()), stop, thread: Mutex::new(Some(thread)) })
+    }
+}
+
+impl Drop for VDir {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Release);
+        self.wake = None;
+        if let Some(thread) = lock(&self.thread).take() {
+            let _ = thread.join();
+        }
+    }
+}
