@@ -4,7 +4,7 @@
 //!
 //! - nothing allocates, panics, prints or takes a lock;
 //! - its own I/O is raw system calls ([`sys`]), which leave `errno` alone and cannot run into its own hooks;
-//! - it keeps no descriptor open; its one mapping is private to it;
+//! - it keeps no descriptor open; its mappings (arena, VDir) are private to it;
 //! - every hook ends in the next definition of the function (`RTLD_NEXT`), so that other preloads keep working;
 //! - without a context in the environment it does nothing at all.
 //!
@@ -14,10 +14,12 @@
 #![allow(clippy::missing_safety_doc)] // every public item is a libc entry point whose contract is its man page
 #![cfg_attr(feature = "bare", no_std)]
 
+mod cwd;
 mod elf;
 mod exec;
 mod hooks;
 mod libraries;
+mod listing;
 mod next;
 mod path;
 mod search;
@@ -25,6 +27,7 @@ mod shell;
 mod state;
 mod sys;
 mod trace;
+mod vdir;
 
 /// Nothing here panics on purpose. Should a check fail all the same, the process must not go on with half a hook.
 #[cfg(feature = "bare")]

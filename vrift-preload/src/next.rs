@@ -69,8 +69,13 @@ pub fn find_all() {
 
 /// Sets `errno` to ENOSYS, for a function that nobody defines (a newer libc than the one the program was started with).
 pub fn missing() {
+    set_errno(libc::ENOSYS);
+}
+
+/// Sets the thread's `errno`.
+pub fn set_errno(error: i32) {
     // SAFETY: `__errno_location` gives this thread's errno.
-    unsafe { *libc::__errno_location() = libc::ENOSYS };
+    unsafe { *libc::__errno_location() = error };
 }
 
 /// The thread's `errno` as an event stores it.
@@ -82,6 +87,19 @@ pub fn errno() -> u16 {
 /// Defines libc entry points. In the body, `next` is the next definition and the arguments are as named; the body runs only
 /// while the process is traced, any other process goes straight on to `next`.
 macro_rules! hooks {
+    ($(fn $name:ident($($arg:ident: $type:ty),* $(,)?) -> $result:ty { |$next:ident, $trace:ident| $body:expr })*) => {
+        $crate::next::always! {
+            $(fn $name($($arg: $type),*) -> $result { |$next, trace| match trace {
+                Some($trace) => $body,
+                None => $next($($arg),*),
+            } })*
+        }
+    };
+}
+pub(crate) use hooks;
+
+/// Defines libc entry points whose body runs in each process; `trace` is `None` where it is not traced.
+macro_rules! always {
     ($(fn $name:ident($($arg:ident: $type:ty),* $(,)?) -> $result:ty { |$next:ident, $trace:ident| $body:expr })*) => {
         $(
             #[unsafe(no_mangle)]
@@ -98,10 +116,7 @@ macro_rules! hooks {
                 }
                 // SAFETY: the symbol of this name has this signature, by its man page.
                 let $next: unsafe extern "C" fn($($type),*) -> $result = unsafe { core::mem::transmute(found) };
-                let Some($trace) = $crate::state::trace() else {
-                    // SAFETY: the program's own call, passed on as it is.
-                    return unsafe { $next($($arg),*) };
-                };
+                let $trace = $crate::state::trace();
                 #[allow(unused_unsafe)]
                 // SAFETY: the program's own call, passed on as it is; its pointers are valid by the function's contract.
                 unsafe { $body }
@@ -109,7 +124,7 @@ macro_rules! hooks {
         )*
     };
 }
-pub(crate) use hooks;
+pub(crate) use always;
 
 /// What a function returns when it fails.
 pub trait Failure {

@@ -121,6 +121,7 @@ unsafe fn initialise() -> State {
     let Some(context) = Context::parse(found) else { return state };
     // SAFETY: as above.
     unsafe { take_preload(context.get(Field::Shim)) };
+    crate::cwd::begin();
     state.trace = attach(context.get(Field::Arena));
     state.context = Some(context);
     state

@@ -127,6 +127,12 @@ pub fn fstat(fd: isize) -> Option<libc::stat> {
     (result == 0).then(|| unsafe { stat.assume_init() })
 }
 
+/// Real and effective user.
+pub fn users() -> (u32, u32) {
+    // SAFETY: neither takes arguments.
+    unsafe { (call(libc::SYS_getuid, [0; 6]) as u32, call(libc::SYS_geteuid, [0; 6]) as u32) }
+}
+
 /// Effective user and group.
 pub fn effective_ids() -> (u32, u32) {
     // SAFETY: neither takes arguments.

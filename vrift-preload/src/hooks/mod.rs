@@ -6,6 +6,7 @@ mod change;
 mod database;
 mod dir;
 mod env;
+mod fill;
 mod library;
 mod network;
 mod open;

@@ -5,10 +5,11 @@ use core::ffi::{c_char, c_int};
 use libc::{FILE, mode_t};
 use vrift_core::event::{EventKind, flag};
 
-use crate::next::{errno, hooks};
+use crate::next::{always, errno, set_errno};
 use crate::path::{self, At};
 use crate::sys;
 use crate::trace::Trace;
+use crate::vdir;
 
 /// Whether the call may make a file or change one.
 fn writes(flags: c_int) -> bool {
@@ -40,7 +41,18 @@ pub unsafe fn report(trace: &Trace, at: At, flags: c_int, existed: bool, error: 
     unsafe { trace.path(kind, bits, error, at) };
 }
 
-unsafe fn opened(trace: &Trace, at: At, flags: c_int, call: impl FnOnce() -> c_int) -> c_int {
+unsafe fn opened(trace: Option<&Trace>, at: At, flags: c_int, call: impl FnOnce() -> c_int) -> c_int {
+    let call = || {
+        // SAFETY: the program's own path.
+        match (flags & libc::O_CREAT == 0).then(|| unsafe { vdir::lacks(at) }).flatten() {
+            Some(error) => {
+                set_errno(error);
+                -1
+            }
+            None => call(),
+        }
+    };
+    let Some(trace) = trace else { return call() };
     // SAFETY: the program's own path.
     let existed = unsafe { existed(at, flags) };
     let fd = call();
@@ -53,7 +65,7 @@ const CREAT: c_int = libc::O_CREAT | libc::O_WRONLY | libc::O_TRUNC;
 
 // `open` and its like take a mode only where they create. Passing on what the third argument's register holds is what a
 // variadic caller does anyway.
-hooks! {
+always! {
     fn __open(file: *const c_char, flags: c_int, mode: mode_t) -> c_int { |next, trace| opened(trace, At::cwd(file), flags, || next(file, flags, mode)) }
     fn __open64(file: *const c_char, flags: c_int, mode: mode_t) -> c_int { |next, trace| opened(trace, At::cwd(file), flags, || next(file, flags, mode)) }
     fn open(file: *const c_char, flags: c_int, mode: mode_t) -> c_int { |next, trace| opened(trace, At::cwd(file), flags, || next(file, flags, mode)) }
@@ -88,7 +100,8 @@ unsafe fn flags_of(mode: *const c_char) -> c_int {
     }
 }
 
-unsafe fn stream(trace: &Trace, file: *const c_char, mode: *const c_char, call: impl FnOnce() -> *mut FILE) -> *mut FILE {
+unsafe fn stream(trace: Option<&Trace>, file: *const c_char, mode: *const c_char, call: impl FnOnce() -> *mut FILE) -> *mut FILE {
+    let Some(trace) = trace else { return call() };
     let at = At::cwd(file);
     // SAFETY: the program's own strings.
     let (flags, existed) = unsafe {
@@ -101,7 +114,12 @@ unsafe fn stream(trace: &Trace, file: *const c_char, mode: *const c_char, call: 
     stream
 }
 
-unsafe fn reopened(trace: &Trace, file: *const c_char, mode: *const c_char, call: impl FnOnce() -> *mut FILE) -> *mut FILE {
+unsafe fn reopened(
+    trace: Option<&Trace>,
+    file: *const c_char,
+    mode: *const c_char,
+    call: impl FnOnce() -> *mut FILE,
+) -> *mut FILE {
     if file.is_null() {
         // Only the mode of an open stream changes.
         return call();

@@ -9,11 +9,13 @@ use core::sync::atomic::{AtomicPtr, Ordering};
 use vrift_core::event::{EventKind, Untraced, flag};
 
 use super::open;
+use crate::cwd;
 use crate::next::Next;
 use crate::path::At;
 use crate::state;
 use crate::sys;
 use crate::trace::Trace;
+use crate::vdir;
 
 static SYSCALL: Next = Next::new(c"syscall");
 static TARGET_SYSCALL: AtomicPtr<c_void> = AtomicPtr::new(core::ptr::null_mut());
@@ -25,12 +27,32 @@ unsafe extern "C" fn note_syscall(number: c_long, a: usize, b: usize, c: usize, 
     if TARGET_SYSCALL.load(Ordering::Relaxed).is_null() {
         TARGET_SYSCALL.store(SYSCALL.get(), Ordering::Relaxed);
     }
+    leave_map(number);
     if is_harmless(number) {
         return;
     }
     if let Some(trace) = state::trace() {
         // SAFETY: the program's own arguments, read as the call would read them.
         unsafe { note(trace, number, [a, b, c, d]) };
+    }
+}
+
+/// Calls behind which this process's current folder is not known any more, or other files are seen.
+fn leave_map(number: c_long) {
+    match number {
+        libc::SYS_chdir | libc::SYS_fchdir => cwd::lose(),
+        libc::SYS_chroot
+        | libc::SYS_pivot_root
+        | libc::SYS_unshare
+        | libc::SYS_setns
+        | libc::SYS_setuid
+        | libc::SYS_setreuid
+        | libc::SYS_setresuid
+        | libc::SYS_setfsuid
+        | libc::SYS_capset
+        | libc::SYS_seccomp
+        | libc::SYS_landlock_restrict_self => vdir::turn_off(),
+        _ => {}
     }
 }
 

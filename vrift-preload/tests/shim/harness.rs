@@ -34,6 +34,8 @@ fn shim() -> &'static Path {
 /// A folder with a program in it.
 pub struct Program {
     pub dir: tempfile::TempDir,
+    /// The VDir that it is told of.
+    pub vdir: PathBuf,
 }
 
 /// What a run left.
@@ -54,7 +56,7 @@ impl Program {
             .status()
             .expect("cc starts");
         assert!(compiled.success(), "the program does not compile");
-        Self { dir }
+        Self { dir, vdir: PathBuf::new() }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -74,6 +76,7 @@ impl Program {
             .with(Field::Shim, shim().as_os_str().as_bytes())
             .with(Field::Exec, b"/nowhere/vrift-exec")
             .with(Field::Arena, arena_path.as_bytes())
+            .with(Field::VDir, self.vdir.as_os_str().as_bytes())
             .encode();
         let mut command = Command::new(self.path("p"));
         command.args(args).current_dir(self.dir.path()).stdin(Stdio::null()).stdout(Stdio::piped());

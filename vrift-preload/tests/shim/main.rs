@@ -3,4 +3,5 @@
 mod harness;
 
 mod follow;
+mod map;
 mod survive;

@@ -1,0 +1,444 @@
+//! Asking the project's VDir before the kernel; see [`vrift_core::vdir`]. What it does not say exactly, the kernel says.
+
+use core::cell::UnsafeCell;
+use core::ffi::{c_char, c_int};
+use core::mem::MaybeUninit;
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, AtomicUsize, Ordering};
+
+use vrift_core::context::Field;
+use vrift_core::vdir::layout::flag;
+use vrift_core::vdir::{Answer, Found, Mem, Reader, asked};
+
+use crate::cwd;
+use crate::listing::{self, Copied};
+use crate::next::{errno, set_errno};
+use crate::path::{self, At};
+use crate::state;
+use crate::sys;
+
+/// Looks before the map is worth mapping: most programs end before.
+const FIRST: u32 = 32;
+
+/// Looks between two attempts to find a map.
+const AGAIN: u32 = 1024;
+
+/// Maps that a process uses one after the other; they stay mapped, since another thread may be reading.
+const MAPS: usize = 8;
+
+struct Maps(UnsafeCell<[MaybeUninit<Reader>; MAPS]>);
+
+// SAFETY: each place is written once, by the thread that took its number, before a pointer to it is published.
+unsafe impl Sync for Maps {}
+
+static MAPPED: Maps = Maps(UnsafeCell::new([const { MaybeUninit::uninit() }; MAPS]));
+static TAKEN: AtomicUsize = AtomicUsize::new(0);
+static CURRENT: AtomicPtr<Reader> = AtomicPtr::new(core::ptr::null_mut());
+static LOOKS: AtomicU32 = AtomicU32::new(0);
+static OFF: AtomicBool = AtomicBool::new(false);
+
+/// From now on the kernel is asked: this process sees other files, or sees them with other rights.
+pub fn turn_off() {
+    OFF.store(true, Ordering::Relaxed);
+}
+
+/// The map, if there is one and this process may use it.
+#[inline]
+fn reader() -> Option<&'static Reader> {
+    if OFF.load(Ordering::Relaxed) {
+        return None;
+    }
+    let current = CURRENT.load(Ordering::Acquire);
+    // SAFETY: a published pointer leads to a place of `MAPPED` that is never written again.
+    if let Some(reader) = unsafe { current.as_ref() }
+        && !reader.has_ended()
+    {
+        return Some(reader);
+    }
+    find()
+}
+
+#[cold]
+fn find() -> Option<&'static Reader> {
+    let error = errno();
+    let found = find_now();
+    set_errno(error.into());
+    found
+}
+
+fn find_now() -> Option<&'static Reader> {
+    let looks = LOOKS.fetch_add(1, Ordering::Relaxed);
+    if looks != FIRST && !looks.wrapping_add(AGAIN / 2).is_multiple_of(AGAIN) {
+        return None;
+    }
+    let Some(place) = state::context().map(|context| context.get(Field::VDir)).filter(|place| !place.is_empty()) else {
+        turn_off();
+        return None;
+    };
+    let reader = map(place)?;
+    // One that is as silent as the one before may be the same.
+    reader.mark(now())?;
+    let number = TAKEN.fetch_add(1, Ordering::Relaxed);
+    if number >= MAPS {
+        turn_off();
+        return None;
+    }
+    // SAFETY: the number is this thread's alone.
+    let place = unsafe { (*MAPPED.0.get()).as_mut_ptr().add(number) };
+    // SAFETY: as above; nobody has a pointer to it yet.
+    unsafe { place.cast::<Reader>().write(reader) };
+    CURRENT.store(place.cast(), Ordering::Release);
+    // SAFETY: written above, and never again.
+    unsafe { place.cast::<Reader>().as_ref() }
+}
+
+/// Maps the file at `place`, if it is for this process.
+fn map(place: &[u8]) -> Option<Reader> {
+    let (real, effective) = sys::users();
+    if real != effective {
+        return None;
+    }
+    let mut name = [0_u8; 256];
+    if place.len() + asked::SUFFIX.len() >= name.len() {
+        return None;
+    }
+    name[..place.len()].copy_from_slice(place);
+    let (map, len) = open(&name, libc::O_RDONLY, effective)?;
+    name[place.len()..place.len() + asked::SUFFIX.len()].copy_from_slice(asked::SUFFIX.as_bytes());
+    let questions = open(&name, libc::O_RDWR, effective).filter(|(_, len)| *len == asked::LEN as u64).map(|(map, _)| map);
+    let reader = Reader::new(map, questions, len).ok()?;
+    // SAFETY: string literals.
+    let here = unsafe { [sys::stat(c"/proc/self/ns/mnt".as_ptr())?, sys::stat(c"/proc/self/ns/user".as_ptr())?] };
+    (reader.uid == effective && reader.namespaces == here.map(|stat| stat.st_ino)).then_some(reader)
+}
+
+/// `/dev/shm` is a public place: the file must be regular, ours, and nobody else's to write. `name` ends in zeroes.
+fn open(name: &[u8; 256], flags: c_int, uid: u32) -> Option<(Mem, u64)> {
+    let flags = flags | libc::O_NOFOLLOW | libc::O_NONBLOCK;
+    // SAFETY: the caller vouches for the zeroes.
+    let fd = unsafe { sys::openat(libc::AT_FDCWD, name.as_ptr().cast(), flags) };
+    if fd < 0 {
+        return None;
+    }
+    let stat = sys::fstat(fd).filter(|stat| stat.st_mode == libc::S_IFREG | 0o600 && stat.st_uid == uid && stat.st_size > 0);
+    let map = stat
+        .and_then(|stat| Some((Mem::new(fd as c_int, stat.st_size as usize, flags & libc::O_RDWR != 0)?, stat.st_size as u64)));
+    sys::close(fd);
+    map
+}
+
+/// Seconds since 1970, of the last tick.
+fn now() -> u64 {
+    let mut now = libc::timespec { tv_sec: i64::MAX, tv_nsec: 0 };
+    // SAFETY: the pointer is to a local; the call ends in the vDSO. Where it fails the time is one at which no map is valid.
+    unsafe { libc::clock_gettime(libc::CLOCK_REALTIME_COARSE, &raw mut now) };
+    now.tv_sec as u64
+}
+
+/// What the map says of a path: links are not followed, those on the way excepted for which it says nothing.
+///
+/// # Safety
+/// `at.path` must be null or NUL-terminated.
+#[inline]
+unsafe fn look<R>(at: At, then: impl FnOnce(&Reader, &[u8], Found, u64) -> Answer<R>) -> Answer<R> {
+    let Some(reader) = reader() else { return Answer::Unknown };
+    // SAFETY: the caller vouches for the path.
+    let path = unsafe { path::bytes(at.path) };
+    if path.len() >= path::ROOM || path.starts_with(b"/") && cwd::below_root(reader, path).is_none() {
+        return Answer::Unknown;
+    }
+    let now = now();
+    let mut room = [MaybeUninit::uninit(); path::ROOM];
+    let Some((below, folder)) = below(reader, at.dir, path, &mut room, now) else { return Answer::Unknown };
+    match reader.look(below, now) {
+        Answer::Found(found) => match found.kind() {
+            flag::OTHER => Answer::Unknown,
+            flag::DIR => then(reader, below, found, now),
+            flag::FILE if folder => Answer::Fails(libc::ENOTDIR),
+            _ if folder => Answer::Unknown,
+            _ => then(reader, below, found, now),
+        },
+        Answer::Fails(error) if !has_long_name(below) => Answer::Fails(error),
+        Answer::Fails(_) => Answer::Unknown,
+        Answer::Unknown => {
+            silent(reader, now);
+            Answer::Unknown
+        }
+    }
+}
+
+/// A worker that was killed cannot say that its map has ended. One that is silent for long is looked for anew.
+#[cold]
+fn silent(reader: &Reader, now: u64) {
+    static TIMES: AtomicU32 = AtomicU32::new(0);
+    if reader.mark(now).is_some() {
+        TIMES.store(0, Ordering::Relaxed);
+    } else if TIMES.fetch_add(1, Ordering::Relaxed) == AGAIN {
+        TIMES.store(0, Ordering::Relaxed);
+        CURRENT.store(core::ptr::null_mut(), Ordering::Release);
+    }
+}
+
+/// Whether the kernel would have refused the path for one of its names, see path_resolution(7).
+fn has_long_name(path: &[u8]) -> bool {
+    const NAME_MAX: usize = 255;
+    path.len() > NAME_MAX && path.split(|c| *c == b'/').any(|name| name.len() > NAME_MAX)
+}
+
+/// What `stat` tells.
+///
+/// # Safety
+/// `at.path` must be null or NUL-terminated.
+pub unsafe fn stat(at: At, follow: bool) -> Answer<Found> {
+    // SAFETY: the caller vouches for the path.
+    unsafe {
+        look(at, |reader, _, found, _| {
+            if follow && found.kind() == flag::LINK {
+                return Answer::Unknown;
+            }
+            if found.flags & flag::STAT == 0 {
+                reader.ask(found.number);
+                return Answer::Unknown;
+            }
+            Answer::Found(found)
+        })
+    }
+}
+
+/// Whether something is there, links followed.
+///
+/// # Safety
+/// `at.path` must be null or NUL-terminated.
+pub unsafe fn exists(at: At) -> Answer<()> {
+    // SAFETY: the caller vouches for the path.
+    unsafe { look(at, |_, _, found, _| if found.kind() == flag::LINK { Answer::Unknown } else { Answer::Found(()) }) }
+}
+
+/// Whether it pays to ask before a file is opened: most that are opened are there, and then it is for nothing.
+static WORTH: AtomicI32 = AtomicI32::new(64);
+
+/// The error with which the kernel would refuse to open a path without `O_CREAT`, where that is for want of the file.
+///
+/// # Safety
+/// `at.path` must be null or NUL-terminated.
+pub unsafe fn lacks(at: At) -> Option<c_int> {
+    let worth = WORTH.fetch_sub(1, Ordering::Relaxed);
+    if worth <= 0 && worth % 32 != 0 {
+        return None;
+    }
+    // SAFETY: the caller vouches for the path.
+    match unsafe { look(at, |_, _, _, _| Answer::<()>::Unknown) } {
+        // What is no folder may still be opened with a slash behind it, and fails otherwise.
+        Answer::Fails(libc::ENOENT) => {
+            WORTH.store(64, Ordering::Relaxed);
+            Some(libc::ENOENT)
+        }
+        _ => None,
+    }
+}
+
+/// Copies a link's target to `buffer`; how many bytes that were.
+///
+/// # Safety
+/// `at.path` must be null or NUL-terminated; `buffer` must be valid for `len` bytes.
+pub unsafe fn readlink(at: At, buffer: *mut c_char, len: usize) -> Answer<usize> {
+    if len == 0 || buffer.is_null() {
+        return Answer::Unknown;
+    }
+    // SAFETY: the caller vouches for the path.
+    unsafe {
+        look(at, |reader, _, found, now| {
+            if found.kind() != flag::LINK {
+                return Answer::Fails(libc::EINVAL);
+            }
+            let mut room = [0; path::ROOM];
+            let Some(target) = reader.target(&found, &mut room, now) else { return Answer::Unknown };
+            let some = target.len().min(len);
+            buffer.cast::<u8>().copy_from_nonoverlapping(target.as_ptr(), some);
+            Answer::Found(some)
+        })
+    }
+}
+
+/// Calls `then` with the absolute path without links that a path leads to, where that is known.
+///
+/// # Safety
+/// `path` must be null or NUL-terminated.
+pub unsafe fn real_path<R>(path: *const c_char, then: impl FnOnce([&[u8]; 3]) -> R) -> Option<R> {
+    // SAFETY: the caller vouches for the path.
+    let found = unsafe {
+        look(At::cwd(path), |reader, below, found, _| {
+            if found.kind() == flag::LINK {
+                return Answer::Unknown;
+            }
+            let root = reader.root();
+            if root.len() + 1 + below.len() >= path::ROOM {
+                return Answer::Unknown;
+            }
+            Answer::Found(then([root, if below.is_empty() { b"" } else { b"/" }, below]))
+        })
+    };
+    if let Answer::Found(result) = found { Some(result) } else { None }
+}
+
+/// A folder that is about to be listed.
+pub struct Listing {
+    reader: &'static Reader,
+    folder: Found,
+    parent: u64,
+    mark: u64,
+    now: u64,
+}
+
+/// What the map has on a folder that is about to be opened.
+///
+/// # Safety
+/// `path` must be null or NUL-terminated.
+pub unsafe fn begin_list(path: *const c_char) -> Option<Listing> {
+    let reader = reader()?;
+    let mark = reader.mark(now())?;
+    // SAFETY: the caller vouches for the path.
+    let found = unsafe {
+        look(At::cwd(path), |_, below, folder, now| {
+            if folder.kind() != flag::DIR {
+                return Answer::Unknown;
+            }
+            // The root's parent is not in the map.
+            let Some(parent) = (!below.is_empty()).then(|| below.iter().rposition(|c| *c == b'/').unwrap_or(0)) else {
+                return Answer::Unknown;
+            };
+            if folder.flags & flag::ORDERED == 0 {
+                reader.ask(folder.number);
+                return Answer::Unknown;
+            }
+            match reader.look(&below[..parent], now) {
+                Answer::Found(parent) => Answer::Found(Listing { reader, folder, parent: parent.ino, mark, now }),
+                _ => Answer::Unknown,
+            }
+        })
+    };
+    if let Answer::Found(listing) = found { Some(listing) } else { None }
+}
+
+impl Listing {
+    /// Its names, if nothing has changed since it began: then the folder that was opened is the one that is listed.
+    pub fn names(self) -> Option<Copied> {
+        let names = listing::copy(self.reader, &self.folder, self.parent, self.now)?;
+        self.reader.holds(self.mark, self.now).then_some(names)
+    }
+}
+
+/// The path below the root that the program means, plainly spelt; and whether a slash behind it says that it is a folder.
+#[inline]
+fn below<'a>(
+    reader: &Reader,
+    dir: c_int,
+    path: &'a [u8],
+    room: &'a mut [MaybeUninit<u8>; path::ROOM],
+    now: u64,
+) -> Option<(&'a [u8], bool)> {
+    if path.is_empty() {
+        return None;
+    }
+    if path.starts_with(b"/") {
+        let rest = cwd::below_root(reader, path)?;
+        if is_plain(rest) {
+            return Some((rest, false));
+        }
+        return plain(reader, rest, 0, room, now);
+    }
+    if dir != libc::AT_FDCWD {
+        return None;
+    }
+    let used = cwd::copy(reader, room, now)?;
+    if is_plain(path) {
+        let slash = usize::from(used > 0);
+        let whole = room.get_mut(..used + slash + path.len())?;
+        if slash > 0 {
+            whole[used].write(b'/');
+        }
+        for (to, from) in whole[used + slash..].iter_mut().zip(path) {
+            to.write(*from);
+        }
+        // SAFETY: `cwd::copy` wrote the first part, the lines above the others.
+        return Some((unsafe { written(whole) }, false));
+    }
+    plain(reader, path, used, room, now)
+}
+
+/// # Safety
+/// All of it must have been written.
+unsafe fn written(room: &[MaybeUninit<u8>]) -> &[u8] {
+    // SAFETY: the caller vouches for it; `MaybeUninit<u8>` has the layout of `u8`.
+    unsafe { core::slice::from_raw_parts(room.as_ptr().cast(), room.len()) }
+}
+
+/// Whether a path has no empty names, none that start with a dot, and no slash at an end. (A name like `.git` is looked at more
+/// closely by [`plain`].)
+#[inline]
+fn is_plain(path: &[u8]) -> bool {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    let zeroes = |word: u64| word.wrapping_sub(ONES) & !word & (ONES << 7);
+    let mut before = b'/';
+    let mut chunks = path.chunks_exact(8);
+    for chunk in &mut chunks {
+        let word = u64::from_le_bytes(chunk.try_into().unwrap_or_default());
+        // Where there is neither a slash in these eight bytes nor one before them, no name starts here.
+        if before == b'/' || zeroes(word ^ (ONES * b'/' as u64)) != 0 {
+            for byte in chunk {
+                if before == b'/' && matches!(byte, b'/' | b'.') {
+                    return false;
+                }
+                before = *byte;
+            }
+        } else {
+            before = chunk[7];
+        }
+    }
+    for byte in chunks.remainder() {
+        if before == b'/' && matches!(byte, b'/' | b'.') {
+            return false;
+        }
+        before = *byte;
+    }
+    before != b'/' || path.is_empty()
+}
+
+/// Spells a path plainly, behind the `used` bytes of the current folder that are in `room`.
+fn plain<'a>(
+    reader: &Reader,
+    path: &[u8],
+    mut used: usize,
+    room: &'a mut [MaybeUninit<u8>; path::ROOM],
+    now: u64,
+) -> Option<(&'a [u8], bool)> {
+    let mut folder = false;
+    for name in path.split(|c| *c == b'/') {
+        folder = matches!(name, b"" | b"." | b"..");
+        match name {
+            b"" | b"." => {}
+            b".." => {
+                // It leads back only from a folder that is there, and is no link.
+                // SAFETY: the first `used` bytes are written, by the caller or below.
+                let so_far = unsafe { written(&room[..used]) };
+                match reader.look(so_far, now) {
+                    Answer::Found(found) if found.kind() == flag::DIR && !so_far.is_empty() => {}
+                    _ => return None,
+                }
+                used = so_far.iter().rposition(|c| *c == b'/').unwrap_or(0);
+            }
+            name => {
+                let slash = usize::from(used > 0);
+                let to = room.get_mut(used..used + slash + name.len())?;
+                if slash > 0 {
+                    to[0].write(b'/');
+                }
+                for (to, from) in to[slash..].iter_mut().zip(name) {
+                    to.write(*from);
+                }
+                used += slash + name.len();
+            }
+        }
+    }
+    // SAFETY: as above.
+    Some((unsafe { written(&room[..used]) }, folder))
+}
