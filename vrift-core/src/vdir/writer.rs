@@ -367,6 +367,12 @@ impl Writer {
         self.get(self.entry_at(number) + 8 * entry::INO)
     }
 
+    /// Inode, size, and times of modification and of change that an entry tells.
+    pub fn stamp(&self, number: u32) -> (u64, u64, i64, i64) {
+        let word = |n: usize| self.get(self.entry_at(number) + 8 * n);
+        (word(entry::INO), word(entry::SIZE), word(entry::MTIME) as i64, word(entry::CTIME) as i64)
+    }
+
     /// Removes the entry at `path`, if there is one; its number. What is below it stays, and is to be removed as well.
     pub fn remove(&mut self, path: &[u8]) -> Option<u32> {
         let (line, slot, number) = self.slot_of(hash::path(self.key, path))?;

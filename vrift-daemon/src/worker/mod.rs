@@ -213,6 +213,7 @@ fn start_vdir(worker: &Worker, home: &Home) -> Option<vdir::VDir> {
         delay: VDIR_DELAY,
         activity: Arc::clone(&worker.activity),
         notices: Arc::clone(&worker.notices),
+        shared: Arc::clone(worker.digests.map()),
     };
     settings.vdir.then(|| vdir::VDir::start(plan).ok()).flatten()
 }

@@ -12,9 +12,10 @@ use vrift_core::digest::Digest;
 use vrift_core::paths::{Root, Roots, TemplatePath};
 
 use super::builds::Overlay;
-use super::digests::{Digests, Need, Place, is_volatile};
+use super::digests::{By, Digests, Need, Place, is_volatile};
 use super::key::split;
 use super::sight::{Sight, as_path, is_absent, kind_name, look, look_itself};
+use super::vdir::View;
 
 /// One client's surroundings.
 pub struct World<'a> {
@@ -32,6 +33,8 @@ pub struct World<'a> {
     places: RefCell<HashMap<Vec<u8>, Place, foldhash::fast::RandomState>>,
     /// Files that are about to be there.
     overlay: Option<&'a Overlay>,
+    /// The project's VDir.
+    map: Option<View>,
 }
 
 /// How an input compares with what was recorded.
@@ -53,7 +56,7 @@ impl<'a> World<'a> {
         env.sort_by_key(|(name, _)| *name);
         env.dedup_by_key(|(name, _)| *name);
         let env_digests = RefCell::new(vec![None; env.len()]);
-        Self { digests, roots, tool, env, env_digests, places: RefCell::default(), overlay: None }
+        Self { digests, roots, tool, env, env_digests, places: RefCell::default(), overlay: None, map: digests.view() }
     }
 
     /// The same, with files that are about to be there.
@@ -137,6 +140,9 @@ impl<'a> World<'a> {
     }
 
     fn compare_content(&self, path: &[u8], shared: bool, wanted: &Digest, read: bool) -> Verdict {
+        if let Some(digest) = self.map.as_ref().and_then(|map| map.digest(path)) {
+            return if digest == *wanted { Verdict::Same } else { Verdict::Differs(digest.short()) };
+        }
         let sight = match self.look(path, shared, true) {
             Ok(sight) if sight.is_file() => sight,
             Ok(sight) => return Verdict::Differs(kind_name(sight.kind).to_owned()),
@@ -147,7 +153,13 @@ impl<'a> World<'a> {
             false => self.digests.peek(path, &sight, Some(*wanted)),
         };
         let digest = match known {
-            Some(known) => known.digest,
+            Some(known) => {
+                // Only a digest that is kept by its stamp: there a later change is sure to show.
+                if let (Some(map), By::Stamp { .. }) = (&self.map, known.by) {
+                    map.learn(path, &sight, known.digest);
+                }
+                known.digest
+            }
             None if !read => return Verdict::Unread,
             None => match self.digests.content(path, &sight, Some(*wanted)) {
                 Ok((_, known)) => known.digest,
@@ -158,6 +170,9 @@ impl<'a> World<'a> {
     }
 
     fn look(&self, path: &[u8], shared: bool, follow: bool) -> io::Result<Sight> {
+        if let Some(seen) = self.map.as_ref().and_then(|map| map.look(path, follow)) {
+            return seen;
+        }
         match self.place(path, shared) {
             Some((Place::Open { folder, .. }, name)) => folder.look(name, follow),
             Some((Place::Gone, _)) => Err(io::ErrorKind::NotFound.into()),
@@ -167,6 +182,9 @@ impl<'a> World<'a> {
     }
 
     fn kind(&self, path: &[u8], shared: bool, follow: bool) -> io::Result<FileKind> {
+        if let Some(kind) = self.map.as_ref().and_then(|map| map.kind(path, follow)) {
+            return kind;
+        }
         match self.place(path, shared) {
             Some((Place::Open { folder, .. }, name)) => folder.kind(name, follow),
             _ => self.look(path, shared, follow).map(|sight| sight.kind),
@@ -175,6 +193,9 @@ impl<'a> World<'a> {
 
     /// Whether nothing is at `path`; the error says what is, or why that is not known.
     fn lacks(&self, path: &[u8], shared: bool) -> Result<(), io::Result<Sight>> {
+        if self.map.as_ref().is_some_and(|map| map.lacks(path)) {
+            return Ok(());
+        }
         match self.place(path, shared) {
             Some((Place::Open { folder, stamp, sure }, name)) => folder.lacks(name, &stamp, sure),
             Some((Place::Gone, _)) => Ok(()),

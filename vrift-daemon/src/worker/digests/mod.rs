@@ -28,6 +28,7 @@ use vrift_core::wire::{KnownFile, Stamp};
 use vrift_store::Cas;
 
 use super::sight::{Sight, as_path};
+use super::vdir::{Shared, View};
 use crate::clock::now_ns;
 use crate::sync::lock;
 use folders::Folders;
@@ -107,6 +108,7 @@ pub struct Digests {
     hashing: Mutex<HashSet<Box<[u8]>>>,
     hashed: Condvar,
     unsaved: Mutex<Unsaved>,
+    map: Arc<Shared>,
 }
 
 impl Digests {
@@ -126,7 +128,18 @@ impl Digests {
             hashing: Mutex::default(),
             hashed: Condvar::new(),
             unsaved: Mutex::default(),
+            map: Arc::default(),
         }
+    }
+
+    /// Where the project's VDir is told of.
+    pub fn map(&self) -> &Arc<Shared> {
+        &self.map
+    }
+
+    /// The project's VDir, for one look-up.
+    pub fn view(&self) -> Option<View> {
+        self.map.view(&self.root)
     }
 
     /// The folder at `path`, for looking at many files in it.

@@ -17,6 +17,7 @@ use vrift_core::vdir::{Identity, Mem, asked};
 
 use super::Plan;
 use super::place::{self, Draft};
+use super::shared::Fact;
 use super::tree::{Ended, Ground, Tree};
 
 /// How long answers may be taken behind the last time that the keeper was seen.
@@ -112,10 +113,12 @@ fn serve(plan: &Plan, place: &Path, wake: &Wake) -> Result<Next, Ended> {
     ring.release(tree.writer.map())?;
     tree.writer.end();
     draft.publish(place)?;
+    plan.shared.serve(vrift_core::vdir::open(place, geteuid().as_raw()).ok());
     tracing::info!("VDir of {} entries after {:?}", tree.writer.live(), began.elapsed());
 
     let result =
         attend(plan, wake, &mut tree, &Eyes { ring: &ring, mounts: &mounts_again, questions: &questions }, &mut valid_until);
+    plan.shared.serve(None);
     tree.writer.begin();
     tree.writer.set_state(if matches!(result, Ok(Next::Again)) { state::MOVED } else { state::ENDED });
     result
@@ -157,16 +160,17 @@ fn attend(plan: &Plan, wake: &Wake, tree: &mut Tree, eyes: &Eyes<'_>, valid_unti
             tree.writer.begin();
             tree.expire(2 * VALID);
             *valid_until = extend(tree);
-            phase(tree, eyes, false, Vec::new())?;
+            phase(tree, eyes, false, Vec::new(), &[])?;
         }
         let mut numbers = tree.due();
         if asked::any(eyes.questions) {
             lively = Instant::now();
             numbers.extend(asked::all(eyes.questions, tree.used()));
         }
-        if noticed || mounted || !numbers.is_empty() {
+        let facts = plan.shared.take_facts();
+        if noticed || mounted || !numbers.is_empty() || !facts.is_empty() {
             for (n, part) in chunks(numbers).into_iter().enumerate() {
-                phase(tree, eyes, mounted && n == 0, part)?;
+                phase(tree, eyes, mounted && n == 0, part, if n == 0 { &facts } else { &[] })?;
             }
             if tree.outgrown {
                 return Ok(Next::Again);
@@ -184,7 +188,7 @@ fn chunks(numbers: Vec<u32>) -> Vec<Vec<u32>> {
 }
 
 /// Takes notices, then answers questions. See [`vrift_core::vdir`] for why it is done in this order.
-fn phase(tree: &mut Tree, eyes: &Eyes<'_>, mounted: bool, numbers: Vec<u32>) -> Result<(), Ended> {
+fn phase(tree: &mut Tree, eyes: &Eyes<'_>, mounted: bool, numbers: Vec<u32>, facts: &[Fact]) -> Result<(), Ended> {
     tree.writer.begin();
     eyes.ring.collect(tree.writer.map())?;
     tree.settle()?;
@@ -192,6 +196,7 @@ fn phase(tree: &mut Tree, eyes: &Eyes<'_>, mounted: bool, numbers: Vec<u32>) -> 
         tree.renew()?;
     }
     numbers.into_iter().for_each(|number| tree.tell(number));
+    facts.iter().for_each(|fact| tree.learn(fact));
     for number in tree.open_questions() {
         asked::answered(eyes.questions, number);
     }

@@ -10,6 +10,7 @@ mod keeper;
 mod list;
 mod place;
 mod settled;
+mod shared;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -28,6 +29,7 @@ use vrift_core::paths::AbsPath;
 use super::notices::Notices;
 use crate::server::Activity;
 use crate::sync::lock;
+pub use shared::{Shared, View};
 
 /// How large a VDir may get.
 #[derive(Clone, Copy, Debug)]
@@ -52,6 +54,8 @@ pub struct Plan {
     pub activity: Arc<Activity>,
     /// Where people are told.
     pub notices: Arc<Notices>,
+    /// Where look-ups find the map.
+    pub shared: Arc<Shared>,
 }
 
 /// A VDir that is kept, until it is dropped.

@@ -7,7 +7,9 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use nix::sys::statfs::{BTRFS_SUPER_MAGIC, EXT4_SUPER_MAGIC, TMPFS_MAGIC, XFS_SUPER_MAGIC, fstatfs};
-use rustix::fs::{AtFlags, Mode, OFlags, StatVfsMountFlags, Statx, StatxAttributes, StatxFlags, fstatvfs, makedev, open, statx};
+use rustix::fs::{
+    AtFlags, Mode, OFlags, StatVfsMountFlags, Statx, StatxAttributes, StatxFlags, fstatvfs, makedev, open, readlinkat, statx,
+};
 use vrift_core::vdir::Stat;
 
 use super::watch::through;
@@ -95,8 +97,11 @@ impl FileSystem {
             }
         }
         if self.access_left(&seen)? <= 0 {
-            if is_file {
-                read_one(file);
+            match kind(&seen) {
+                0o100_000 => read_one(file),
+                0o120_000 => drop(readlinkat(file, c"", Vec::new())),
+                // A folder was listed just now.
+                _ => {}
             }
             seen = look(file.as_fd()).map_err(|_| Unsettled::Never)?;
         }

@@ -12,12 +12,14 @@ use nix::sys::inotify::{AddWatchFlags, WatchDescriptor};
 use rustix::fs::{Mode, OFlags, open};
 use vrift_core::vdir::layout::flag;
 use vrift_core::vdir::{Capacity, EntryData, Full, Identity, ROOT_ROOM, Writer};
+use vrift_core::wire::Stamp;
 
 use super::super::sight::as_path;
 use super::Limits;
 use super::list::{Item, Listed, Lister, join};
 use super::place::Draft;
 use super::settled::{FileSystem, Unsettled, look};
+use super::shared::Fact;
 use super::watch::{ITSELF, NAMES, Notice, Watcher};
 use crate::clock::now_ns;
 
@@ -212,6 +214,17 @@ impl Tree {
                 let at = Instant::now() + Duration::from_nanos(u64::try_from(ns).unwrap_or_default());
                 self.later.push((at, number));
             }
+        }
+    }
+
+    /// Puts a file's digest into the map, if its `stat` is there and is the one that it was read with. From then on both go
+    /// with its first change.
+    pub fn learn(&mut self, fact: &Fact) {
+        let Some(number) = self.writer.find(&fact.path).filter(|number| self.files.contains_key(number)) else { return };
+        let Stamp { ino, size, mtime_ns, ctime_ns, .. } = fact.stamp;
+        if self.writer.flags(number) & flag::STAT != 0 && self.writer.stamp(number) == (ino, size, mtime_ns, ctime_ns) {
+            // Without room the worker's own table has it.
+            let _ = self.writer.set_digest(number, fact.digest.as_bytes());
         }
     }
 
