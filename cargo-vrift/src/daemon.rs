@@ -107,11 +107,6 @@ pub fn worker(home: &Home, project: &Project) -> Result<Connection, Error> {
     Ok(Connection::connect(opened.worker.socket.as_path(), COMMAND)?)
 }
 
-/// The worker at `socket`, only if it runs.
-pub fn running_worker(socket: &Path) -> Option<Connection> {
-    Connection::connect(socket, COMMAND).ok()
-}
-
 fn patient(connection: &mut Connection) -> Result<(), Error> {
     connection.set_timeout(COMMAND).map_err(|e| Error::Daemon(format!("cannot use the connection to vriftd: {e}")))
 }

@@ -64,6 +64,17 @@ pub enum ClientError {
     },
 }
 
+/// The longest that anything may take that is asked of a daemon, however much it says that it is at work.
+const LONGEST: Duration = Duration::from_secs(600);
+
+impl ClientError {
+    /// Whether the daemon is there and says nothing.
+    pub fn is_silence(&self) -> bool {
+        let (Self::Unreachable { source, .. } | Self::Frame(FrameError::Io(source))) = self else { return false };
+        matches!(source.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
+    }
+}
+
 /// A connection to a daemon.
 #[derive(Debug)]
 pub struct Connection {
@@ -72,7 +83,7 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Connects to the daemon at `socket`. Each answer has to come within `timeout`.
+    /// Connects to the daemon at `socket`, which may not be silent for longer than `timeout` when something is asked of it.
     ///
     /// # Errors
     /// [`ClientError::Unreachable`].
@@ -83,7 +94,7 @@ impl Connection {
         }
     }
 
-    /// Sets how long answers may take from now on.
+    /// Sets how long silence may last from now on.
     ///
     /// # Errors
     /// What the socket gives.
@@ -96,10 +107,24 @@ impl Connection {
     /// # Errors
     /// See [`ClientError`]; after any but [`ClientError::Rpc`] the connection is of no more use.
     pub fn call<P: Serialize, R: DeserializeOwned>(&mut self, method: &str, params: &P) -> Result<R, ClientError> {
+        self.call_within(LONGEST, || (), method, params)
+    }
+
+    /// The same for at most `longest`; `alive` is told each time that the daemon says that it is at work.
+    ///
+    /// # Errors
+    /// As [`Connection::call`].
+    pub fn call_within<P: Serialize, R: DeserializeOwned>(
+        &mut self,
+        longest: Duration,
+        alive: impl FnMut(),
+        method: &str,
+        params: &P,
+    ) -> Result<R, ClientError> {
         let id = self.next_id;
         self.next_id += 1;
         wire::write_frame(&mut self.stream, &Request::new(method, params, id))?;
-        let json = wire::read_frame(&mut self.stream)?;
+        let json = wire::read_answer(&mut self.stream, longest, alive)?;
         let nonsense = |what: String| ClientError::Nonsense { method: method.to_owned(), what };
         let reply: Reply<R> = serde_json::from_slice(&json).map_err(|e| nonsense(e.to_string()))?;
         match reply {

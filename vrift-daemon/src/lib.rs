@@ -18,6 +18,7 @@ mod clock;
 pub mod coordinator;
 mod log;
 mod process;
+pub mod processes;
 mod server;
 mod stop;
 mod sync;

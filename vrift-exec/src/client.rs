@@ -1,5 +1,6 @@
 //! The worker's answers. Whatever goes wrong here, the command runs without vrift.
 
+use std::io::ErrorKind;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -21,7 +22,8 @@ const SESSION_TIME_DIGITS: usize = 11;
 /// The first wait between two attempts to connect; it doubles.
 const FIRST_WAIT: Duration = Duration::from_micros(500);
 
-/// An answer may wait for another build that runs the same action; the worker bounds that.
+/// An answer may wait for another build that runs the same action; the worker bounds that, and says all the while that it is
+/// there: one that says nothing for [`wire::SILENCE`] is stopped or hangs.
 const ANSWER: Duration = Duration::from_secs(90);
 
 /// A connection to the project's worker.
@@ -36,8 +38,10 @@ impl Client {
         let deadline = Instant::now() + time_left(&command.session);
         let mut wait = FIRST_WAIT;
         loop {
-            match wire::connect(&command.socket, ANSWER) {
+            match wire::connect(&command.socket, wire::SILENCE) {
                 Ok(stream) => return Some(Self { stream, next_id: 1 }),
+                // It is another user's, or takes nobody on: it will be so later, too.
+                Err(e) if matches!(e.kind(), ErrorKind::PermissionDenied | ErrorKind::WouldBlock) => return None,
                 Err(_) if Instant::now() + wait < deadline && is_starting(&command.socket) => std::thread::sleep(wait),
                 Err(_) => return None,
             }
@@ -76,7 +80,7 @@ impl Client {
         let id = self.next_id;
         self.next_id += 1;
         wire::write_frame(&mut self.stream, &Request::new(method, params, id)).ok()?;
-        let json = wire::read_frame(&mut self.stream).ok()?;
+        let json = wire::read_answer(&mut self.stream, ANSWER, || ()).ok()?;
         let reply: Reply<R> = wire::decode(&json).ok()?;
         reply.result.filter(|_| reply.id == Some(id))
     }

@@ -2,15 +2,18 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
+use std::path::Path;
 use std::process::ExitCode;
 
 use serde::Serialize;
-use vrift_core::wire::{CoordinatorStatus, ProjectStatus, method};
+use serde::de::DeserializeOwned;
+use vrift_core::wire::{CoordinatorStatus, ProjectStatus, SILENCE, method};
+use vrift_daemon::client::{ClientError, Connection};
 
 use super::HiArgs;
 use crate::args::Output;
 use crate::error::Error;
-use crate::{daemon, say};
+use crate::say;
 
 /// What `--json` prints.
 #[derive(Serialize)]
@@ -23,21 +26,18 @@ struct Status {
     kind: String,
     coordinator: Option<CoordinatorStatus>,
     worker: Option<ProjectStatus>,
+    /// Daemons that are there and say nothing.
+    silent: Vec<&'static str>,
 }
 
 /// Prints it.
 ///
 /// # Errors
-/// Where a daemon runs and does not answer.
+/// Where a daemon answers with an error.
 pub fn run(hi: &HiArgs, output: Output) -> Result<ExitCode, Error> {
-    let coordinator = match daemon::running(&hi.home)? {
-        Some(mut connection) => Some(connection.call(method::STATUS, &serde_json::json!({}))?),
-        None => None,
-    };
-    let worker = match daemon::running_worker(&hi.home.worker_socket(hi.project.id())) {
-        Some(mut connection) => Some(connection.call(method::STATUS, &serde_json::json!({}))?),
-        None => None,
-    };
+    let mut silent = Vec::new();
+    let coordinator = ask(&hi.home.coordinator_socket(), "vriftd", &mut silent)?;
+    let worker = ask(&hi.home.worker_socket(hi.project.id()), "vdir_d", &mut silent)?;
     let status = Status {
         version: env!("CARGO_PKG_VERSION"),
         home: hi.home.dir().display().to_string(),
@@ -47,6 +47,7 @@ pub fn run(hi: &HiArgs, output: Output) -> Result<ExitCode, Error> {
         kind: format!("{:?}", hi.project.kind).to_lowercase(),
         coordinator,
         worker,
+        silent,
     };
     if output.json {
         say::json(&status)?;
@@ -54,6 +55,19 @@ pub fn run(hi: &HiArgs, output: Output) -> Result<ExitCode, Error> {
         say::out(&text(&status));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What the daemon at `socket` says of itself, if there is one; one that says nothing is noted in `silent`.
+fn ask<S: DeserializeOwned>(socket: &Path, name: &'static str, silent: &mut Vec<&'static str>) -> Result<Option<S>, Error> {
+    match Connection::connect(socket, SILENCE).and_then(|mut daemon| daemon.call(method::STATUS, &serde_json::json!({}))) {
+        Ok(status) => Ok(Some(status)),
+        Err(e) if e.is_silence() => {
+            silent.push(name);
+            Ok(None)
+        }
+        Err(ClientError::Unreachable { .. }) => Ok(None),
+        Err(e) => Err(e.into()),
+    }
 }
 
 fn text(status: &Status) -> String {
@@ -65,10 +79,12 @@ fn text(status: &Status) -> String {
             let up = say::age(c.uptime_s);
             writeln!(out, "vriftd   running: pid {}, up {up}, {}", c.pid, say::count(c.workers.len() as u64, "worker"))
         }
+        None if status.silent.contains(&"vriftd") => writeln!(out, "vriftd   does not answer; `vrift stop --all` kills it"),
         None => writeln!(out, "vriftd   not running; the next build starts it"),
     };
     let _ = match &status.worker {
         Some(w) => writeln!(out, "vdir_d   running: pid {}, {} known", w.pid, say::count(w.known_files, "file")),
+        None if status.silent.contains(&"vdir_d") => writeln!(out, "vdir_d   does not answer; `vrift stop` kills it"),
         None => writeln!(out, "vdir_d   not running; the next build starts it"),
     };
     let notices = status.coordinator.iter().flat_map(|c| &c.notices).chain(status.worker.iter().flat_map(|w| &w.notices));

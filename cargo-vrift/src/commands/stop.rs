@@ -1,21 +1,35 @@
-//! `vrift stop`: end this project's worker, or all daemons. Builds that run go on, uncached from then on.
+//! `vrift stop`: end this project's worker, or all daemons. Builds that run go on, uncached from then on. A daemon that does
+//! not answer is killed: what it had not written down is lost, and is computed again.
 
+use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use vrift_core::home::Home;
-use vrift_core::wire::{CoordinatorStatus, method};
-use vrift_daemon::client::Connection;
+use vrift_core::wire::SILENCE;
+use vrift_daemon::client::{ClientError, Connection};
+use vrift_daemon::processes;
 
 use super::HiArgs;
 use crate::args::Stop;
 use crate::error::Error;
-use crate::{daemon, say};
+use crate::say;
 
 /// How long the daemons may take to end.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How a daemon ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ended {
+    /// There was none.
+    NotThere,
+    /// It was asked to.
+    InOrder,
+    /// It did not answer, or did not end.
+    Killed,
+}
 
 /// Stops them.
 ///
@@ -23,70 +37,81 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Where they run and do not end.
 pub fn run(hi: &HiArgs, args: &Stop) -> Result<ExitCode, Error> {
     if !args.all {
+        let slug = hi.project.slug();
         match stop_worker(&hi.home.worker_socket(hi.project.id()))? {
-            true => say::line(format_args!("stopped the worker of {}", hi.project.slug())),
-            false => say::line(format_args!("{} has no worker", hi.project.slug())),
+            Ended::InOrder => say::line(format_args!("stopped the worker of {slug}")),
+            Ended::Killed => say::line(format_args!("killed the worker of {slug}, which did not answer")),
+            Ended::NotThere => say::line(format_args!("{slug} has no worker")),
         }
         return Ok(ExitCode::SUCCESS);
     }
-    match stop_all(&hi.home)? {
-        None => say::line("vriftd is not running"),
-        Some(workers) => say::line(format_args!("stopped vriftd and {}", say::count(workers, "worker"))),
+    let (ended, workers) = stop_all(&hi.home)?;
+    let workers_too = say::count(workers, "worker");
+    match ended {
+        Ended::NotThere if workers == 0 => say::line("vriftd is not running"),
+        Ended::NotThere => say::line(format_args!("stopped {workers_too}; vriftd was not running")),
+        Ended::InOrder => say::line(format_args!("stopped vriftd and {workers_too}")),
+        Ended::Killed => say::line(format_args!("stopped {workers_too}, and killed vriftd, which did not answer")),
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Stops the worker at `socket`; whether there was one.
+/// Stops the worker at `socket`.
 ///
 /// # Errors
 /// Where it runs and does not end.
-pub fn stop_worker(socket: &Path) -> Result<bool, Error> {
-    let Ok(mut worker) = Connection::connect(socket, PATIENCE) else { return Ok(false) };
-    let pid = worker.hello(env!("CARGO_PKG_VERSION"))?.pid;
-    worker.shutdown(false)?;
-    drop(worker);
-    let deadline = Instant::now() + PATIENCE;
-    await_end(socket, deadline)?;
-    // Its socket goes first; until its process has gone, too, it writes down what it knows.
-    let process = Path::new("/proc").join(pid.to_string());
-    while process.exists() {
-        if Instant::now() > deadline {
-            return Err(Error::Daemon(format!("the worker {pid} does not end")));
-        }
-        thread::sleep(Duration::from_millis(2));
+pub fn stop_worker(socket: &Path) -> Result<Ended, Error> {
+    let asked = Connection::connect(socket, SILENCE).and_then(|mut worker| {
+        let pid = worker.hello(env!("CARGO_PKG_VERSION"))?.pid;
+        worker.shutdown(false).map(|_| pid)
+    });
+    match asked {
+        // Its socket goes first; until its process has gone, too, it writes down what it knows.
+        Ok(pid) if processes::is_gone_within(pid, Instant::now() + PATIENCE) => Ok(Ended::InOrder),
+        Ok(pid) => kill(pid, socket),
+        Err(e) if e.is_silence() => match processes::worker_at(socket) {
+            Some(pid) => kill(pid, socket),
+            None => Err(e.into()),
+        },
+        Err(ClientError::Unreachable { .. }) => Ok(Ended::NotThere),
+        Err(e) => Err(e.into()),
     }
-    Ok(true)
 }
 
-/// Stops the workers, then the coordinator; the number of workers, or `None` where no coordinator ran.
+/// Stops the workers, then the coordinator; how that ended, and the number of workers.
 ///
 /// # Errors
 /// Where they run and do not end.
-pub fn stop_all(home: &Home) -> Result<Option<u64>, Error> {
-    let Some(mut coordinator) = daemon::running(home)? else { return Ok(None) };
-    let status: CoordinatorStatus = coordinator.call(method::STATUS, &serde_json::json!({}))?;
-    // Workers first: one that loses its coordinator starts another. A worker that is gone already is as wanted.
-    for worker in &status.workers {
-        if let Some(mut connection) = daemon::running_worker(worker.socket.as_path()) {
-            let _ = connection.shutdown(false);
-        }
-    }
-    coordinator.shutdown(false)?;
-    drop(coordinator);
-    let deadline = Instant::now() + PATIENCE;
-    for worker in &status.workers {
-        await_end(worker.socket.as_path(), deadline)?;
-    }
-    await_end(&home.coordinator_socket(), deadline)?;
-    Ok(Some(status.workers.len() as u64))
+pub fn stop_all(home: &Home) -> Result<(Ended, u64), Error> {
+    // Workers first: one that loses its coordinator starts another. One that is gone by now is as wanted.
+    let workers = processes::workers_of(home);
+    thread::scope(|scope| {
+        let threads: Vec<_> = workers.iter().map(|socket| scope.spawn(|| stop_worker(socket).map(drop))).collect();
+        threads.into_iter().try_for_each(|thread| thread.join().unwrap_or(Ok(())))
+    })?;
+    let socket = home.coordinator_socket();
+    let asked = Connection::connect(&socket, SILENCE).and_then(|mut coordinator| {
+        let pid = coordinator.hello(env!("CARGO_PKG_VERSION"))?.pid;
+        coordinator.shutdown(false).map(|_| pid)
+    });
+    let ended = match asked {
+        Ok(pid) if processes::is_gone_within(pid, Instant::now() + PATIENCE) => Ended::InOrder,
+        Ok(pid) => kill(pid, &socket)?,
+        Err(e) if e.is_silence() => match processes::coordinator_of(home) {
+            Some(pid) => kill(pid, &socket)?,
+            None => return Err(e.into()),
+        },
+        Err(ClientError::Unreachable { .. }) => Ended::NotThere,
+        Err(e) => return Err(e.into()),
+    };
+    Ok((ended, workers.len() as u64))
 }
 
-fn await_end(socket: &Path, deadline: Instant) -> Result<(), Error> {
-    while daemon::running_worker(socket).is_some() {
-        if Instant::now() > deadline {
-            return Err(Error::Daemon(format!("the daemon at `{}` does not end", socket.display())));
-        }
-        thread::sleep(Duration::from_millis(2));
+/// Kills the daemon that serves `socket`. The socket goes first, as where one ends in order: then nobody starts another.
+fn kill(pid: u32, socket: &Path) -> Result<Ended, Error> {
+    let _ = fs::remove_file(socket);
+    match processes::end(pid, PATIENCE) {
+        Ok(()) => Ok(Ended::Killed),
+        Err(e) => Err(Error::Daemon(format!("the daemon {pid} at `{}` does not end: {e}", socket.display()))),
     }
-    Ok(())
 }

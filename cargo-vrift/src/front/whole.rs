@@ -18,7 +18,7 @@ use vrift_core::bytes::ByteText;
 use vrift_core::digest::{Digest, FieldHasher};
 use vrift_core::env as own_env;
 use vrift_core::paths::{AbsPath, Roots};
-use vrift_core::wire::{BuildFile, BuildOpenParams, BuildOpenResult, BuildUnit, RestoreStep, SessionParams, method};
+use vrift_core::wire::{BuildFile, BuildOpenParams, BuildOpenResult, BuildUnit, RestoreStep, SILENCE, SessionParams, method};
 use vrift_daemon::client::Connection;
 use vrift_store::cas::BLOB_MTIME;
 use vrift_store::{Blob, Cas};
@@ -28,7 +28,7 @@ use super::opening::Opening;
 use super::setup::Setup;
 use crate::cargo::Class;
 
-/// How long the daemons may take to start, and the worker to look everything up, before Cargo starts without.
+/// How long the worker may take to look everything up, before Cargo starts without.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How far the clock of the target folder's file system may be from this machine's. Making a file and reading the clock takes
@@ -55,9 +55,9 @@ pub fn begin(job: &Job, setup: &Setup, opening: &mut Opening) -> Option<Followed
     }
     let params = params(job, setup)?;
     let since = just_before_now()?;
-    let socket = opening.wait(PATIENCE)?.worker.socket.as_path().to_owned();
-    let mut worker = Connection::connect(&socket, PATIENCE).ok()?;
-    let known: BuildOpenResult = worker.call(method::BUILD_OPEN, &params).ok()?;
+    let socket = opening.wait(SILENCE)?.worker.socket.as_path().to_owned();
+    let mut worker = Connection::connect(&socket, SILENCE).ok()?;
+    let known: BuildOpenResult = worker.call_within(PATIENCE, || (), method::BUILD_OPEN, &params).ok()?;
     if !known.units.is_empty() {
         let restorer = Restorer { cas: Cas::open(setup.home.the_source()).vouched_for(), roots: params.roots, since };
         // Best effort: what is missing, Cargo builds.
@@ -69,7 +69,7 @@ pub fn begin(job: &Job, setup: &Setup, opening: &mut Opening) -> Option<Followed
 impl Followed {
     /// The build has ended well.
     pub fn keep(self) {
-        if let Ok(mut worker) = Connection::connect(&self.socket, PATIENCE) {
+        if let Ok(mut worker) = Connection::connect(&self.socket, SILENCE) {
             let _ = worker.notify(method::BUILD_KEEP, &SessionParams { session: self.session });
         }
     }

@@ -1,4 +1,4 @@
-//! Workers as people see them: listed, stopped, deleted, killed in the middle of a build.
+//! Workers as people see them: listed, stopped, deleted, killed in the middle of a build, hanging.
 
 use std::time::{Duration, Instant};
 
@@ -85,5 +85,72 @@ fn a_build_survives_its_worker() -> Result {
         let again = checkout.vrift("build").ok()?;
         ensure!(again.stderr.contains("0 misses") && checkout.output_of("app")? == expected, "{}", again.stderr);
     }
+    Ok(())
+}
+
+/// A shell script that compiles, and says how many milliseconds that took.
+const TIMED: &str = "a=$(date +%s%N); cc -c main.c -o main.o; b=$(date +%s%N); echo $(((b - a) / 1000000))";
+
+#[test]
+fn a_worker_that_hangs_holds_no_command_up() -> Result {
+    let env = TestEnv::new()?;
+    let checkout = env.checkout("c")?;
+    small::make(&checkout)?;
+    checkout.sh("cc -c main.c -o plain.o").ok()?;
+    checkout.run(TIMED).ok()?;
+    let worker = env.daemons().into_iter().find(|daemon| daemon.name == "vdir_d").context("a worker")?;
+    kill(worker.pid, Signal::SIGSTOP)?;
+    for _ in 0..2 {
+        checkout.remove("main.o")?;
+        let took: u64 = checkout.run(TIMED).ok()?.stdout.trim().parse()?;
+        ensure!(took < 2600, "{took} ms");
+        ensure!(std::fs::read(checkout.path("main.o"))? == std::fs::read(checkout.path("plain.o"))?);
+    }
+    let status = checkout.cmd("vrift").arg("status").ok()?.stdout;
+    // The coordinator may have noticed by itself.
+    let noticed = env.daemons().iter().all(|daemon| daemon.pid != worker.pid);
+    ensure!(noticed || status.contains("vdir_d   does not answer"), "{status}");
+    let stopped = checkout.cmd("vrift").arg("stop").ok()?;
+    ensure!(noticed || stopped.stderr.contains("killed the worker"), "{}", stopped.stderr);
+    ensure!(listed(&checkout, &[])?.is_empty(), "it is gone, and nobody starts another");
+    Ok(())
+}
+
+#[test]
+fn daemons_that_all_hang_are_stopped() -> Result {
+    let env = TestEnv::new()?;
+    for name in ["a", "b"] {
+        env.checkout(name)?.run("true").ok()?;
+    }
+    for daemon in env.daemons() {
+        kill(daemon.pid, Signal::SIGSTOP)?;
+    }
+    let stopped = env.vrift().args(["stop", "--all"]).ok()?;
+    ensure!(stopped.stderr.contains("stopped 2 workers, and killed vriftd"), "{}", stopped.stderr);
+    ensure!(env.daemons().is_empty());
+    Ok(())
+}
+
+#[test]
+fn what_takes_long_elsewhere_is_waited_for() -> Result {
+    let env = TestEnv::new()?;
+    let first = env.checkout("first")?;
+    small::app(&first, "fn main() { println!(\"{}\", env!(\"SAID\")); }\n", "")?;
+    let script = "fn main() {\n    println!(\"cargo::rerun-if-changed=build.rs\");\n    \
+                  std::fs::write(std::env::var(\"OUT_DIR\").unwrap() + \"/begun\", \"\").unwrap();\n    \
+                  std::thread::sleep(std::time::Duration::from_secs(5));\n    println!(\"cargo::rustc-env=SAID=hello\");\n}\n";
+    first.write("build.rs", script)?;
+    let second = first.copy("second")?;
+    let running = first.vrift("build").start()?;
+    let begun = || walkdir::WalkDir::new(first.path("target")).into_iter().flatten().any(|entry| entry.file_name() == "begun");
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !begun() {
+        ensure!(Instant::now() < deadline, "the script does not begin");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let done = second.vrift("build").ok()?;
+    running.wait()?;
+    ensure!(done.stderr.contains("0 misses") && !done.stderr.contains("uncached"), "{}", done.stderr);
+    ensure!(second.output_of("app")? == "hello\n");
     Ok(())
 }

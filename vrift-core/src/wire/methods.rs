@@ -46,6 +46,8 @@ pub mod method {
     pub const STATUS: &str = "status";
     /// Both daemons: end.
     pub const SHUTDOWN: &str = "shutdown";
+    /// From both daemons, as a notification: a request is still worked on.
+    pub const WORKING: &str = "working";
 }
 
 /// [`method::HELLO`].

@@ -1,4 +1,4 @@
-//! Unix stream sockets at paths of any length.
+//! Unix stream sockets at paths of any length, between processes of one user.
 //!
 //! `sun_path` holds 108 bytes with its final NUL (unix(7)), and state folders may lie deeper. A longer path is reached
 //! through `/proc/self/fd/<folder>/<name>`, the folder being held open for that moment.
@@ -13,20 +13,30 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustix::net::sockopt::{Timeout, set_socket_timeout, socket_peercred};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect as dial, socket_with};
+use rustix::process::geteuid;
+
 /// The longest path that fits into `sun_path` with its NUL.
 const MAX_SUN_PATH: usize = 107;
 
-/// Connects to the socket at `path`. No read and no write on the result waits longer than `timeout`; zero is taken for a
-/// millisecond.
+/// Connects to the socket at `path`. Neither this nor a read or a write on the result waits longer than `timeout`; zero is
+/// taken for a millisecond.
 ///
 /// # Errors
-/// What the kernel gives: `NotFound` and `ConnectionRefused` mean that nobody listens.
+/// What the kernel gives: `NotFound` and `ConnectionRefused` mean that nobody listens, `WouldBlock` that whoever listens takes
+/// no more connections. `PermissionDenied` where another user listens: what such a one answers is not to be believed.
 pub fn connect(path: &Path, timeout: Duration) -> io::Result<UnixStream> {
-    let stream = with_short_path(path, UnixStream::connect)?;
     let timeout = Some(timeout.max(Duration::from_millis(1)));
-    stream.set_read_timeout(timeout)?;
-    stream.set_write_timeout(timeout)?;
-    Ok(stream)
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    // Before the connection: the kernel waits for room in the queue of one who is stopped as long as for a write.
+    set_socket_timeout(&socket, Timeout::Send, timeout)?;
+    set_socket_timeout(&socket, Timeout::Recv, timeout)?;
+    with_short_path(path, |path| Ok(dial(&socket, &SocketAddrUnix::new(&path)?)?))?;
+    if socket_peercred(&socket)?.uid != geteuid() {
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, "another user listens there"));
+    }
+    Ok(UnixStream::from(socket))
 }
 
 /// Listens at `path`, which must be free; the socket gets mode 0600. Callers keep others out of the moment between the two
@@ -92,6 +102,11 @@ mod tests {
         let listener = bind(&path).expect("binds");
         let mut client = connect(&path, Duration::from_millis(20)).expect("connects");
         assert_eq!(client.read(&mut [0]).expect_err("silence").kind(), io::ErrorKind::WouldBlock);
+        // A queue that is full: nobody waits for one who takes nothing from it.
+        rustix::net::listen(&listener, 0).expect("a shorter queue");
+        let waiting: Vec<_> = std::iter::from_fn(|| connect(&path, Duration::from_millis(20)).ok()).take(5).collect();
+        assert!(waiting.len() < 5);
+        assert_eq!(connect(&path, Duration::from_millis(20)).expect_err("full").kind(), io::ErrorKind::WouldBlock);
         drop(listener);
         assert_eq!(connect(&path, Duration::from_secs(1)).expect_err("stale").kind(), io::ErrorKind::ConnectionRefused);
     }

@@ -8,8 +8,9 @@ use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use vrift_core::digest::Digest;
-use vrift_core::wire::LeaseResult;
+use vrift_core::wire::{self, LeaseResult};
 
+use crate::server::pulse;
 use crate::sync::lock;
 
 /// Leases held at a time; a coordinator that has more grants everything.
@@ -24,7 +25,8 @@ pub struct Leases {
 }
 
 impl Leases {
-    /// Grants `work` to the connection `owner`, or waits for at most `timeout` until its holder is done.
+    /// Grants `work` to the connection `owner`, or waits for at most `timeout` until its holder is done; the client hears all
+    /// the while that it waits.
     pub fn acquire(&self, work: Digest, owner: u64, timeout: Duration) -> LeaseResult {
         let deadline = Instant::now() + timeout;
         let mut held = lock(&self.held);
@@ -45,7 +47,8 @@ impl Leases {
                 return LeaseResult::TimedOut;
             }
             waited = true;
-            held = self.ended.wait_timeout(held, left).unwrap_or_else(PoisonError::into_inner).0;
+            held = self.ended.wait_timeout(held, left.min(wire::BEAT)).unwrap_or_else(PoisonError::into_inner).0;
+            pulse::beat();
         }
     }
 

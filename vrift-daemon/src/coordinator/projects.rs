@@ -27,6 +27,7 @@ use crate::build;
 use crate::client::Connection;
 use crate::clock::now_s;
 use crate::process;
+use crate::processes;
 use crate::server::error;
 use crate::sync::lock;
 
@@ -109,14 +110,21 @@ impl Projects {
         rows
     }
 
-    /// Asks all workers to end.
+    /// Asks all workers to end, all at once: one that hangs keeps the others waiting no longer than itself.
     pub fn shut_down(&self, only_if_idle: bool) {
         self.leaving.store(true, Ordering::SeqCst);
-        for instance in self.instances() {
-            if let Ok(mut worker) = Connection::connect(instance.socket.as_path(), HELLO_TIME) {
-                let _ = worker.shutdown(only_if_idle);
+        let ask = |socket: &Path| Connection::connect(socket, HELLO_TIME)?.shutdown(only_if_idle);
+        let instances = self.instances();
+        thread::scope(|scope| {
+            for instance in &instances {
+                // Without a thread it is not asked, and goes on by itself.
+                let _ =
+                    thread::Builder::new().stack_size(128 << 10).spawn_scoped(scope, || match ask(instance.socket.as_path()) {
+                        Err(e) if e.is_silence() && !only_if_idle => drop(supervisor::end(instance)),
+                        _ => {}
+                    });
             }
-        }
+        });
     }
 
     /// Waits, for a while, until workers that were asked to end have passed on what they know.
@@ -192,9 +200,17 @@ impl Projects {
             return Some(pid);
         }
         let mut worker = Connection::connect(socket, HELLO_TIME).ok()?;
-        let Ok(hello) = worker.hello(&self.build) else {
-            tracing::warn!("the worker at {} does not answer; it gets a successor", socket.display());
-            return None;
+        let hello = match worker.hello(&self.build) {
+            Ok(hello) => hello,
+            Err(e) => {
+                tracing::warn!("the worker at {} does not answer and gets a successor: {e}", socket.display());
+                if e.is_silence()
+                    && let Some(pid) = processes::worker_at(socket)
+                {
+                    let _ = processes::end(pid, LEAVE_TIME);
+                }
+                return None;
+            }
         };
         let same = hello.protocol == PROTOCOL_VERSION;
         if same && hello.build == build::of_program(&self.program) {

@@ -3,6 +3,7 @@
 //! | what is seen | how | what is done |
 //! |---|---|---|
 //! | a child ended with status 0 | `wait(2)`, at once | nothing: it was asked to, or had nothing to do |
+//! | a child was killed, its socket gone before | the same | nothing: whoever ends one that hangs takes its socket away |
 //! | a child ended otherwise | the same | another one, at once the first time, then after growing pauses |
 //! | an adopted worker's socket is gone | health check | nothing: a worker that ends in order takes its socket along |
 //! | an adopted worker's socket is there, and nobody listens | health check | another one |
@@ -26,6 +27,7 @@ use vrift_core::identity::ProjectId;
 use super::instances::Instance;
 use super::projects::Projects;
 use crate::client::{ClientError, Connection};
+use crate::processes;
 
 /// How long a healthy worker may take to answer.
 const ANSWER: Duration = Duration::from_secs(2);
@@ -82,6 +84,7 @@ fn stay_with(projects: &Projects, mut instance: Instance, mut child: Child) {
         let pid = child.id();
         let failed = match child.wait() {
             Ok(status) if status.success() => false,
+            Ok(_) if fs::symlink_metadata(instance.socket.as_path()).is_err() => false,
             Ok(status) => {
                 tracing::warn!("the worker {pid} of {} ended: {status}", instance.slug);
                 true
@@ -142,7 +145,7 @@ fn check(projects: &Arc<Projects>, worker: &Instance, silent: &mut u32) {
             tracing::warn!("the worker {} of {} does not answer ({silent} of {PATIENCE}): {e}", worker.pid, worker.slug);
             if *silent >= PATIENCE {
                 *silent = 0;
-                end(projects, worker);
+                end_stuck(projects, worker);
             }
         }
     }
@@ -165,17 +168,24 @@ fn gone(projects: &Arc<Projects>, worker: &Instance) {
     replace(projects, worker);
 }
 
-fn end(projects: &Arc<Projects>, worker: &Instance) {
-    if !is_worker(worker) {
-        return;
-    }
-    tracing::warn!("the worker {} of {} is stuck and is killed", worker.pid, worker.slug);
-    let Ok(pid) = i32::try_from(worker.pid) else { return };
-    if kill(Pid::from_raw(pid), Signal::SIGKILL).is_err() || projects.is_child(worker) {
+fn end_stuck(projects: &Arc<Projects>, worker: &Instance) {
+    let is_child = projects.is_child(worker);
+    if !end(worker) || is_child {
         return;
     }
     projects.forget(worker.id, worker.pid);
     replace(projects, worker);
+}
+
+/// Kills a worker that does not answer; whether that was possible.
+pub fn end(worker: &Instance) -> bool {
+    // An adopted one's number may be somebody else's by now.
+    if !processes::is_worker(worker.pid, worker.socket.as_path()) {
+        return false;
+    }
+    tracing::warn!("the worker {} of {} is stuck and is killed", worker.pid, worker.slug);
+    let Ok(pid) = i32::try_from(worker.pid) else { return false };
+    kill(Pid::from_raw(pid), Signal::SIGKILL).is_ok()
 }
 
 fn replace(projects: &Arc<Projects>, worker: &Instance) {
@@ -187,13 +197,6 @@ fn replace(projects: &Arc<Projects>, worker: &Instance) {
     if let Err(e) = replaced {
         tracing::warn!("no other worker for {}: {e}", worker.slug);
     }
-}
-
-/// Whether the process is still that worker: an adopted one's number may be somebody else's by now.
-fn is_worker(worker: &Instance) -> bool {
-    let socket = worker.socket.as_path().as_os_str().as_encoded_bytes();
-    let arguments = fs::read(format!("/proc/{}/cmdline", worker.pid)).unwrap_or_default();
-    arguments.split(|c| *c == 0).any(|argument| argument == socket)
 }
 
 #[cfg(test)]

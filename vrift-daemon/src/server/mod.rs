@@ -10,10 +10,12 @@
 //! [`incoming::IDLE_TIME`] is closed unless its service waits for it.
 
 mod incoming;
+pub mod pulse;
 mod rpc;
 
 use std::io::Write;
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread;
@@ -121,7 +123,7 @@ impl<S: Service> Server<S> {
                     let open = self.activity.connections.fetch_add(1, Ordering::SeqCst);
                     // The guard counts down even where the service panics.
                     let _open = CountDown(&self.activity.connections);
-                    self.serve(&stream, open >= MAX_CONNECTIONS);
+                    self.serve(&Rc::new(stream), open >= MAX_CONNECTIONS);
                 }
                 // Out of descriptors or memory: let running clients finish.
                 Err(e) => {
@@ -136,8 +138,8 @@ impl<S: Service> Server<S> {
         }
     }
 
-    fn serve(&self, stream: &UnixStream, full: bool) {
-        match getsockopt(stream, sockopt::PeerCredentials) {
+    fn serve(&self, stream: &Rc<UnixStream>, full: bool) {
+        match getsockopt(&**stream, sockopt::PeerCredentials) {
             Ok(peer) if peer.uid() == nix::unistd::geteuid().as_raw() => {}
             Ok(peer) => return tracing::warn!("refused a connection of user {}", peer.uid()),
             Err(e) => return tracing::warn!("refused a connection without credentials: {e}"),
@@ -150,8 +152,8 @@ impl<S: Service> Server<S> {
         loop {
             match incoming.next(|| self.service.awaited(&session)) {
                 Ok(Some(json)) => {
-                    if let Some(frame) = rpc::dispatch(&*self.service, &mut session, json)
-                        && let Err(e) = (&mut &*stream).write_all(&frame)
+                    if let Some(frame) = rpc::dispatch(&*self.service, &mut session, json, |id| pulse::working(stream, id))
+                        && let Err(e) = (&mut &**stream).write_all(&frame)
                     {
                         tracing::debug!("a client did not take its answer: {e}");
                         break;

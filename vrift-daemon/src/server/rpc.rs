@@ -57,8 +57,14 @@ pub fn error(code: i32, message: impl Into<String>) -> RpcError {
     RpcError { code, message: message.into() }
 }
 
-/// Parses one request, has it answered, gives the frame to send; `None` for a notification.
-pub fn dispatch<S: Service>(service: &S, session: &mut S::Session, json: &[u8]) -> Option<Vec<u8>> {
+/// Parses one request, has it answered, gives the frame to send; `None` for a notification. What `working` gives for the
+/// number of the request lives as long as it is worked on.
+pub fn dispatch<S: Service, W>(
+    service: &S,
+    session: &mut S::Session,
+    json: &[u8],
+    working: impl FnOnce(u64) -> W,
+) -> Option<Vec<u8>> {
     let envelope: Envelope<'_> = match serde_json::from_slice(json) {
         Ok(envelope) => envelope,
         Err(e) => {
@@ -70,7 +76,9 @@ pub fn dispatch<S: Service>(service: &S, session: &mut S::Session, json: &[u8]) 
         return failed(error(code::INVALID_REQUEST, "`jsonrpc` must be \"2.0\""), envelope.id);
     }
     let call = Call { method: &envelope.method, params: envelope.params, id: envelope.id };
+    let work = envelope.id.map(working);
     let answer = service.call(session, &call);
+    drop(work);
     envelope.id?;
     match answer {
         Ok(frame) => Some(frame),
@@ -111,7 +119,7 @@ mod tests {
     }
 
     fn say(json: &str) -> Value {
-        let frame = dispatch(&Echo, &mut 0, json.as_bytes()).expect("an answer");
+        let frame = dispatch(&Echo, &mut 0, json.as_bytes(), drop).expect("an answer");
         serde_json::from_slice(&frame[FRAME_HEADER..]).expect("json")
     }
 
@@ -136,7 +144,7 @@ mod tests {
     fn notifications_are_not_answered() {
         let mut calls = 0;
         let json = br#"{"jsonrpc":"2.0","method":"echo","params":[1]}"#;
-        assert!(dispatch(&Echo, &mut calls, json).is_none());
+        assert!(dispatch(&Echo, &mut calls, json, |_| unreachable!("nobody waits")).is_none());
         assert_eq!(calls, 1);
     }
 }

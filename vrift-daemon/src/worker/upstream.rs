@@ -16,6 +16,7 @@ use vrift_core::home::Home;
 use vrift_core::wire::{LeaseParams, LeaseResult, method};
 
 use crate::client::{ClientError, Connection, ensure_coordinator};
+use crate::server::pulse;
 use crate::sync::lock;
 
 /// How long an ordinary answer may take.
@@ -23,6 +24,9 @@ const ANSWER: Duration = Duration::from_secs(5);
 
 /// What a lease's answer may take on top of the wait that was asked for.
 const LEASE_SLACK: Duration = Duration::from_secs(2);
+
+/// How long the coordinator may be silent while a client waits here: less than that client takes silence.
+const SILENCE: Duration = Duration::from_secs(1);
 
 /// How long a coordinator that is started may take to answer.
 const START: Duration = Duration::from_secs(5);
@@ -97,22 +101,23 @@ impl Upstream {
     /// # Errors
     /// See [`Failure`].
     pub fn call<P: Serialize, R: DeserializeOwned>(self: &Arc<Self>, method: &str, params: &P) -> Result<R, Failure> {
-        self.with_connection(|connection| connection.call(method, params)).map(|(result, connection)| {
+        self.with_connection(ANSWER, |connection| connection.call(method, params)).map(|(result, connection)| {
             self.keep(connection);
             result
         })
     }
 
-    /// Asks for the right to compute `work`, and waits for at most `wait` while another one has it.
+    /// Asks for the right to compute `work`, and waits for at most `wait` while another one has it. The client that this thread
+    /// serves hears that it waits for as long as the coordinator says so.
     ///
     /// # Errors
     /// See [`Failure`].
     pub fn lease(self: &Arc<Self>, work: Digest, wait: Duration) -> Result<(LeaseResult, Option<Lease>), Failure> {
         let params = LeaseParams { key: work, wait_ms: Some(wait.as_millis().try_into().unwrap_or(u64::MAX)) };
-        let (result, mut connection) = self.with_connection(|connection| {
+        let (result, mut connection) = self.with_connection(SILENCE, |connection| {
             // A socket that refuses the option refuses the call, too.
-            let _ = connection.set_timeout(wait + LEASE_SLACK);
-            connection.call(method::LEASE_ACQUIRE, &params)
+            let _ = connection.set_timeout(SILENCE);
+            connection.call_within(wait + LEASE_SLACK, pulse::beat, method::LEASE_ACQUIRE, &params)
         })?;
         let _ = connection.set_timeout(ANSWER);
         if result == LeaseResult::Granted {
@@ -147,6 +152,7 @@ impl Upstream {
 
     fn with_connection<R>(
         self: &Arc<Self>,
+        timeout: Duration,
         act: impl Fn(&mut Connection) -> Result<R, ClientError>,
     ) -> Result<(R, Connection), Failure> {
         // A kept connection may be one to a coordinator that has ended since: then a new one gets the call.
@@ -155,13 +161,15 @@ impl Upstream {
             match act(&mut connection) {
                 Ok(result) => return Ok((result, connection)),
                 Err(ClientError::Rpc(e)) => return Err(Failure::Refused(e)),
+                // One that is there and says nothing says no more on another connection.
+                Err(e) if e.is_silence() => return Err(self.judge(e)),
                 Err(_) => lock(&self.idle).clear(),
             }
         }
         if lock(&self.pause).until.is_some_and(|until| Instant::now() < until) {
             return Err(Failure::Down);
         }
-        let mut connection = Connection::connect(&self.home.coordinator_socket(), ANSWER).map_err(|e| self.judge(e))?;
+        let mut connection = Connection::connect(&self.home.coordinator_socket(), timeout).map_err(|e| self.judge(e))?;
         match act(&mut connection) {
             Ok(result) => {
                 *lock(&self.pause) = Pause { until: None, next: FIRST_PAUSE };

@@ -6,6 +6,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::{Signal, kill as signal};
+use nix::unistd::Pid;
 use tempfile::TempDir;
 use vrift_core::PROTOCOL_VERSION;
 use vrift_core::action::{Access, EnvInput, Output, OutputState, Place, StdioChunk, Stream, Tool};
@@ -273,10 +275,29 @@ pub fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
     }
 }
 
+/// A process that is stopped, until this is dropped.
+pub struct Stopped(Pid);
+
+impl Stopped {
+    /// Not yet.
+    pub fn later(pid: u32) -> Self {
+        Self(Pid::from_raw(pid as i32))
+    }
+
+    pub fn now(&self) {
+        signal(self.0, Signal::SIGSTOP).expect("stops");
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        // It may be gone.
+        let _ = signal(self.0, Signal::SIGCONT);
+    }
+}
+
 pub fn kill(pid: u32) {
-    use nix::sys::signal::{Signal, kill};
-    use nix::unistd::Pid;
-    kill(Pid::from_raw(pid as i32), Signal::SIGKILL).expect("kills");
+    signal(Pid::from_raw(pid as i32), Signal::SIGKILL).expect("kills");
     wait_until("it dies", || {
         // A zombie of another process counts as dead.
         let mut stat = String::new();

@@ -5,9 +5,9 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use vrift_core::wire::{LookupResult, method};
+use vrift_core::wire::{BEAT, LookupResult, SILENCE, method};
 
-use crate::bench::{Bench, next_tick, wait_until};
+use crate::bench::{Bench, Stopped, next_tick, wait_until};
 
 #[test]
 fn a_second_checkout_gets_the_result_with_its_own_paths() {
@@ -45,6 +45,42 @@ fn two_checkouts_that_need_the_same_at_once_compute_it_once() {
     let params = first.run(plan);
     assert!(first.record(&params).stored);
     assert!(matches!(waiting.join().expect("joins"), LookupResult::Hit(_)));
+}
+
+#[test]
+fn one_that_waits_hears_that_the_daemons_are_there() {
+    let bench = Bench::new();
+    let (a, b) = (bench.checkout("a"), bench.checkout("b"));
+    let (mut first, mut second) = (a.client(), b.client());
+    next_tick();
+    let plan = first.miss();
+    let waiting = thread::spawn(move || {
+        second.connection.set_timeout(2 * BEAT).expect("sets");
+        second.lookup()
+    });
+    thread::sleep(5 * BEAT);
+    let params = first.run(plan);
+    assert!(first.record(&params).stored);
+    assert!(matches!(waiting.join().expect("joins"), LookupResult::Hit(_)));
+}
+
+#[test]
+fn a_coordinator_that_is_stopped_holds_nobody_up() {
+    let bench = Bench::new();
+    let (a, b) = (bench.checkout("a"), bench.checkout("b"));
+    let (mut first, mut second, mut third) = (a.client(), b.client(), b.client());
+    let stopped = Stopped::later(bench.coordinator().hello("test").expect("an answer").pid);
+    next_tick();
+    first.miss();
+    let waiting = thread::spawn(move || {
+        second.connection.set_timeout(SILENCE).expect("sets");
+        second.lookup()
+    });
+    thread::sleep(2 * BEAT);
+    stopped.now();
+    assert!(matches!(waiting.join().expect("joins"), LookupResult::Miss(_)), "in the middle of its wait");
+    third.connection.set_timeout(SILENCE).expect("sets");
+    third.miss();
 }
 
 #[test]

@@ -8,6 +8,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill as signal};
 use nix::unistd::Pid;
 use vrift_daemon::client::Connection;
+use vrift_daemon::processes;
 
 use crate::bench::{Bench, kill, next_tick, wait_until};
 
@@ -51,6 +52,27 @@ fn a_stuck_worker_is_killed_and_replaced() {
     let first = checkout.open();
     signal(Pid::from_raw(first.pid as i32), Signal::SIGSTOP).expect("stops");
     wait_until("another one serves", || who(first.socket.as_path()).is_some_and(|pid| pid != first.pid));
+}
+
+#[test]
+fn a_stuck_worker_is_killed_where_all_are_to_end() {
+    let bench = Bench::new();
+    let (stuck, well) = (bench.checkout("a").open(), bench.checkout("b").open());
+    signal(Pid::from_raw(stuck.pid as i32), Signal::SIGSTOP).expect("stops");
+    assert!(bench.coordinator().shutdown(false).expect("an answer").stopping);
+    wait_until("they are gone", || {
+        [stuck.pid, well.pid].iter().all(|pid| processes::is_gone_within(*pid, std::time::Instant::now()))
+    });
+}
+
+#[test]
+fn one_that_is_killed_without_its_socket_stays_away() {
+    let bench = checked_every_second();
+    let opened = bench.checkout("a").open();
+    fs::remove_file(opened.socket.as_path()).expect("removes");
+    kill(opened.pid);
+    std::thread::sleep(Duration::from_millis(2500));
+    assert!(!opened.socket.as_path().exists());
 }
 
 #[test]

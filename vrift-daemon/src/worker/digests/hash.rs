@@ -12,6 +12,8 @@ use vrift_core::digest::{Digest, FieldHasher};
 use vrift_core::wire::Stamp;
 use vrift_store::cas::file_stamp;
 
+use crate::server::pulse;
+
 /// Bytes read at a time; a smaller file is hashed in one go.
 const CHUNK: usize = 256 << 10;
 
@@ -75,6 +77,7 @@ fn read_all(file: &mut File) -> io::Result<Digest> {
         let mut hasher = blake3::Hasher::new();
         hasher.update(buffer);
         loop {
+            pulse::beat();
             match read(file, buffer)? {
                 0 => return Ok(Digest::from_bytes(*hasher.finalize().as_bytes())),
                 n => hasher.update(&buffer[..n]),

@@ -24,12 +24,13 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use vrift_core::digest::Digest;
 use vrift_core::paths::AbsPath;
-use vrift_core::wire::{KnownFile, Stamp};
+use vrift_core::wire::{self, KnownFile, Stamp};
 use vrift_store::Cas;
 
 use super::sight::{Sight, as_path};
 use super::vdir::{Shared, View};
 use crate::clock::now_ns;
+use crate::server::pulse;
 use crate::sync::lock;
 use folders::Folders;
 pub use folders::{Need, Place};
@@ -305,7 +306,8 @@ impl Digests {
     fn wait_turn(&self, path: &[u8]) -> Turn<'_> {
         let mut hashing = lock(&self.hashing);
         while !hashing.insert(path.into()) {
-            hashing = self.hashed.wait(hashing).unwrap_or_else(PoisonError::into_inner);
+            hashing = self.hashed.wait_timeout(hashing, wire::BEAT).unwrap_or_else(PoisonError::into_inner).0;
+            pulse::beat();
         }
         Turn { digests: self, path: path.into() }
     }
