@@ -68,18 +68,27 @@ fn close_inherited() {
     }
 }
 
-/// A folder for this user alone: made where it is absent, its mode set to 0700 where it is wider.
+/// A folder for this user alone: made where it is absent, its mode set to 0700 where it is wider. A link is followed where it
+/// is this user's own: another one's may lead anywhere.
 ///
 /// # Errors
-/// What the file system gives, and `PermissionDenied` where the folder is another user's.
+/// What the file system gives, and `PermissionDenied` where the folder, or the link to it, is another user's.
 pub fn private_folder(path: &Path) -> io::Result<()> {
     match DirBuilder::new().recursive(true).mode(0o700).create(path) {
         Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
         _ => {}
     }
+    let denied = |why| Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
+    let own = unistd::geteuid().as_raw();
+    if fs::symlink_metadata(path)?.uid() != own && path.is_symlink() {
+        return denied("it is a link that another user made");
+    }
     let meta = fs::metadata(path)?;
-    if meta.uid() != unistd::geteuid().as_raw() {
-        return Err(io::Error::new(io::ErrorKind::PermissionDenied, "the folder belongs to another user"));
+    if !meta.is_dir() {
+        return Err(io::ErrorKind::NotADirectory.into());
+    }
+    if meta.uid() != own {
+        return denied("the folder belongs to another user");
     }
     if meta.mode() & 0o077 != 0 {
         fs::set_permissions(path, Permissions::from_mode(0o700))?;

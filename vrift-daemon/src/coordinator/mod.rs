@@ -84,8 +84,9 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 /// Starts the daemon as nobody's child. What can go wrong for good is tried here, where somebody reads the message.
 fn detach(args: &CoordinatorArgs) -> Result<(), StartError> {
-    process::private_folder(args.home.dir()).map_err(at(args.home.dir()))?;
-    process::private_folder(&args.home.run()).map_err(at(args.home.run()))?;
+    for folder in [args.home.dir().to_owned(), args.home.run()] {
+        process::private_folder(&folder).map_err(at(&folder))?;
+    }
     let own = std::env::current_exe().map_err(at("/proc/self/exe"))?;
     let mut command = process::clean_command(&own);
     command.arg("--serve").arg("--home").arg(args.home.dir()).arg("--source").arg(args.home.the_source());
@@ -101,7 +102,9 @@ fn serve(args: &CoordinatorArgs) -> Result<(), StartError> {
     let started = Instant::now();
     process::leave_starter();
     let home = args.home.clone();
-    process::private_folder(&home.run()).map_err(at(home.run()))?;
+    for folder in [home.dir().to_owned(), home.run()] {
+        process::private_folder(&folder).map_err(at(&folder))?;
+    }
     process::silence();
     let Some(_lock) = lock(&home)? else { return Ok(()) };
     let stop = Arc::new(Stop::default());

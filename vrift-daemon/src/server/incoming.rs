@@ -9,6 +9,9 @@ use vrift_core::wire::{FRAME_HEADER, FrameError, decode_len};
 /// A connection that says nothing for so long is closed.
 pub const IDLE_TIME: Duration = Duration::from_secs(600);
 
+/// The same where many others are connected.
+pub const CROWDED_TIME: Duration = Duration::from_secs(10);
+
 /// A frame that was begun has to be whole by then, and an answer to be taken.
 pub const FRAME_TIME: Duration = Duration::from_secs(10);
 
@@ -34,21 +37,23 @@ impl<'a> Incoming<'a> {
     /// # Errors
     /// Where its timeouts cannot be set.
     pub fn new(stream: &'a UnixStream) -> io::Result<Self> {
-        stream.set_read_timeout(Some(IDLE_TIME))?;
+        stream.set_read_timeout(Some(CROWDED_TIME))?;
         stream.set_write_timeout(Some(FRAME_TIME))?;
-        Ok(Self { stream, buffer: vec![0; FIRST_BUFFER], start: 0, end: 0, timeout: IDLE_TIME })
+        Ok(Self { stream, buffer: vec![0; FIRST_BUFFER], start: 0, end: 0, timeout: CROWDED_TIME })
     }
 
-    /// The next frame's JSON; `None` where the client was silent for too long and `keep` does not ask to stay.
+    /// The next frame's JSON; `None` where the client was silent for too long, which is sooner where it is `crowded`, and
+    /// `keep` does not ask to stay.
     ///
     /// # Errors
     /// See [`FrameError`]; a frame that takes longer than [`FRAME_TIME`] is an I/O error.
-    pub fn next(&mut self, keep: impl Fn() -> bool) -> Result<Option<&[u8]>, FrameError> {
+    pub fn next(&mut self, keep: impl Fn() -> bool, crowded: impl Fn() -> bool) -> Result<Option<&[u8]>, FrameError> {
         if self.start == self.end {
             (self.start, self.end) = (0, 0);
             self.buffer.truncate(KEPT_BUFFER);
         }
         let mut begun = None;
+        let quiet = Instant::now();
         loop {
             if let Some(len) = self.frame_len()? {
                 let whole = FRAME_HEADER + len;
@@ -63,7 +68,7 @@ impl<'a> Incoming<'a> {
             }
             let within = match self.end > self.start {
                 true => FRAME_TIME.saturating_sub(begun.get_or_insert_with(Instant::now).elapsed()),
-                false => IDLE_TIME,
+                false => CROWDED_TIME,
             };
             if within.is_zero() {
                 return Err(FrameError::Io(io::ErrorKind::TimedOut.into()));
@@ -74,7 +79,8 @@ impl<'a> Incoming<'a> {
                 Ok(_) => {}
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock && self.end == self.start => {
-                    if !keep() {
+                    let long = quiet.elapsed();
+                    if (long >= IDLE_TIME || long >= CROWDED_TIME && crowded()) && !keep() {
                         return Ok(None);
                     }
                 }
@@ -134,11 +140,11 @@ mod tests {
                 client.write_all(piece).expect("writes");
             }
         });
-        assert_eq!(incoming.next(|| false).expect("reads"), Some(&b"\"a\""[..]));
-        assert_eq!(incoming.next(|| false).expect("reads"), Some(&b"\"a\""[..]));
-        assert_eq!(incoming.next(|| false).expect("reads").map(<[u8]>::len), Some(100_002));
+        assert_eq!(incoming.next(|| false, || false).expect("reads"), Some(&b"\"a\""[..]));
+        assert_eq!(incoming.next(|| false, || false).expect("reads"), Some(&b"\"a\""[..]));
+        assert_eq!(incoming.next(|| false, || false).expect("reads").map(<[u8]>::len), Some(100_002));
         writer.join().expect("writer");
-        assert!(matches!(incoming.next(|| false), Err(FrameError::Closed)));
+        assert!(matches!(incoming.next(|| false, || false), Err(FrameError::Closed)));
     }
 
     #[test]
@@ -146,11 +152,11 @@ mod tests {
         let (mut client, server) = UnixStream::pair().expect("pair");
         let mut incoming = Incoming::new(&server).expect("reader");
         client.write_all(&u32::MAX.to_le_bytes()).expect("writes");
-        assert!(matches!(incoming.next(|| false), Err(FrameError::TooLong(_))));
+        assert!(matches!(incoming.next(|| false, || false), Err(FrameError::TooLong(_))));
         let (mut client, server) = UnixStream::pair().expect("pair");
         let mut incoming = Incoming::new(&server).expect("reader");
         client.write_all(&[9, 0, 0, 0, b'{']).expect("writes");
         drop(client);
-        assert!(matches!(incoming.next(|| false), Err(FrameError::Io(_))));
+        assert!(matches!(incoming.next(|| false, || false), Err(FrameError::Io(_))));
     }
 }

@@ -7,10 +7,12 @@
 //! # Limits
 //! Other users are turned away, as are connections beyond [`MAX_CONNECTIONS`]. Frames have the wire's limit; a frame that
 //! was begun has to arrive, and a reply to be taken, within [`incoming::FRAME_TIME`]; a connection that says nothing for
-//! [`incoming::IDLE_TIME`] is closed unless its service waits for it.
+//! [`incoming::IDLE_TIME`], or [`incoming::CROWDED_TIME`] where connections get scarce, is closed unless its service waits for
+//! it. A connection that asks faster than [`rate::RATE`] is slowed down.
 
 mod incoming;
 pub mod pulse;
+mod rate;
 mod rpc;
 
 use std::io::Write;
@@ -19,16 +21,20 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::socket::{getsockopt, sockopt};
 use vrift_core::wire::{FrameError, Reply, RpcError, code, encode};
 
 use incoming::Incoming;
+use rate::Bucket;
 pub use rpc::{Call, error};
 
 /// Connections served at a time. A build has one for each running compiler.
 pub const MAX_CONNECTIONS: usize = 1024;
+
+/// With so many, those that say nothing make room.
+const CROWDED: usize = MAX_CONNECTIONS / 2;
 
 /// Threads that may wait in `accept`.
 const MAX_WAITING: usize = 8;
@@ -149,9 +155,15 @@ impl<S: Service> Server<S> {
             return send_error(stream, code::LIMIT, format!("over {MAX_CONNECTIONS} connections"), None);
         }
         let mut session = self.service.open();
+        let mut bucket = Bucket::new(Instant::now());
+        let crowded = || self.activity.connections() >= CROWDED;
         loop {
-            match incoming.next(|| self.service.awaited(&session)) {
+            match incoming.next(|| self.service.awaited(&session), crowded) {
                 Ok(Some(json)) => {
+                    let wait = bucket.take(Instant::now());
+                    if !wait.is_zero() {
+                        thread::sleep(wait);
+                    }
                     if let Some(frame) = rpc::dispatch(&*self.service, &mut session, json, |id| pulse::working(stream, id))
                         && let Err(e) = (&mut &**stream).write_all(&frame)
                     {

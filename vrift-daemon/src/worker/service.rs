@@ -186,9 +186,10 @@ impl Service for Front {
         }
     }
 
-    /// A client that runs its command is silent for as long as that takes.
+    /// A client that runs its command is silent for as long as that takes, and so is one that puts a result in place: until it
+    /// speaks or is gone, that is not to be taken for done.
     fn awaited(&self, session: &Session) -> bool {
-        session.pending.is_some()
+        session.pending.is_some() || !session.restoring.is_empty()
     }
 
     fn closed(&self, mut session: Session) {

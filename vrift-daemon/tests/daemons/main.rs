@@ -5,5 +5,6 @@ mod cache;
 mod evidence;
 mod faults;
 mod protocol;
+mod safety;
 mod sharing;
 mod supervision;
