@@ -46,6 +46,8 @@ pub struct Session {
     number: u64,
     /// It is a worker's, which stays open whether or not anything happens.
     worker: bool,
+    /// It asked the coordinator to end, which comes after the answer.
+    ending: bool,
 }
 
 impl Coordinator {
@@ -80,13 +82,13 @@ impl Coordinator {
     }
 
     /// Ends only when nothing is computed, where the caller wants that; the caller's own connection does not count.
-    fn shutdown(&self, params: ShutdownParams) -> ShutdownResult {
+    fn shutdown(&self, session: &mut Session, params: ShutdownParams) -> ShutdownResult {
         let busy = self.leases.len() > 0 || self.guests.load(Ordering::SeqCst) > 1;
         if params.only_if_idle && busy {
             return ShutdownResult { stopping: false };
         }
         self.projects.shut_down(params.only_if_idle);
-        self.stop.ask();
+        session.ending = true;
         ShutdownResult { stopping: true }
     }
 }
@@ -96,7 +98,7 @@ impl Service for Coordinator {
 
     fn open(&self) -> Session {
         self.guests.fetch_add(1, Ordering::SeqCst);
-        Session { number: self.sessions.fetch_add(1, Ordering::Relaxed), worker: false }
+        Session { number: self.sessions.fetch_add(1, Ordering::Relaxed), worker: false, ending: false }
     }
 
     fn call(&self, session: &mut Session, call: &Call<'_>) -> Result<Vec<u8>, RpcError> {
@@ -135,8 +137,14 @@ impl Service for Coordinator {
             }
             method::GC => call.reply(&self.writer.gc(&call.params::<GcParams>()?)?),
             method::STATUS => call.reply(&self.status()),
-            method::SHUTDOWN => call.reply(&self.shutdown(call.params()?)),
+            method::SHUTDOWN => call.reply(&self.shutdown(session, call.params()?)),
             _ => Err(call.unknown()),
+        }
+    }
+
+    fn answered(&self, session: &mut Session) {
+        if session.ending {
+            self.stop.ask();
         }
     }
 
@@ -147,6 +155,9 @@ impl Service for Coordinator {
 
     fn closed(&self, session: Session) {
         self.leases.release_all(session.number);
+        if session.ending {
+            self.stop.ask();
+        }
         if !session.worker {
             self.guests.fetch_sub(1, Ordering::SeqCst);
         }

@@ -97,11 +97,9 @@ impl Worker {
         }
     }
 
-    fn shutdown(&self, params: ShutdownParams) -> ShutdownResult {
+    fn shutdown(&self, session: &mut Session, params: ShutdownParams) -> ShutdownResult {
         let stopping = !params.only_if_idle || self.activity.connections() <= 1;
-        if stopping {
-            self.stop.ask();
-        }
+        session.ending |= stopping;
         ShutdownResult { stopping }
     }
 }
@@ -163,13 +161,16 @@ impl Service for Front {
                 let _: HelloParams = call.params()?;
                 call.reply(&HelloResult { protocol: PROTOCOL_VERSION, build: worker.build.clone(), pid: process::id() })
             }
-            method::SHUTDOWN => call.reply(&worker.shutdown(call.params()?)),
+            method::SHUTDOWN => call.reply(&worker.shutdown(session, call.params()?)),
             _ => Err(call.unknown()),
         }
     }
 
     fn answered(&self, session: &mut Session) {
         let worker = &*self.0;
+        if session.ending {
+            worker.stop.ask();
+        }
         if let Some(Used { candidate, entry, command }) = session.used.take() {
             worker.ledger.name_paths(entry, lookup::named_paths(&command));
             worker.spares.want(&candidate.record, &worker.cas);
@@ -195,6 +196,9 @@ impl Service for Front {
     fn closed(&self, mut session: Session) {
         let worker = &*self.0;
         worker.settle(&mut session);
+        if session.ending {
+            worker.stop.ask();
+        }
         if let Some(pending) = session.pending.take() {
             worker.give_up(pending, "the client ended before it had a result");
         }

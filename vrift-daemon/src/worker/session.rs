@@ -29,6 +29,8 @@ pub struct Session {
     pub unexplained: Option<Unexplained>,
     /// A build whose plan is yet to be kept.
     pub ended: Option<Build>,
+    /// It asked the worker to end, which comes after the answer.
+    pub ending: bool,
 }
 
 /// A result that was handed out.
