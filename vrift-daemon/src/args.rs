@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use vrift_core::home::Home;
+use vrift_core::settings::Settings;
 
 /// What `vriftd` was asked to do.
 #[derive(Debug)]
@@ -64,7 +65,9 @@ pub fn coordinator(args: impl IntoIterator<Item = OsString>) -> Result<Coordinat
             other => return Err(other.unexpected().into()),
         }
     }
-    Ok(CoordinatorArgs { home: home_of(home, source)?, serve, worker })
+    let settled = source.is_some();
+    let home = home_of(home, source)?;
+    Ok(CoordinatorArgs { home: if settled { home } else { where_set(home) }, serve, worker })
 }
 
 /// Parses the arguments of `vdir_d`, the program's name first.
@@ -109,6 +112,14 @@ fn home_of(home: Option<PathBuf>, source: Option<PathBuf>) -> Result<Home, ArgsE
     })
 }
 
+/// `home` with its store where the user's settings put it. A settings file that is wrong is said elsewhere.
+fn where_set(home: Home) -> Home {
+    match Settings::load(&home, None) {
+        Ok(settings) => settings.apply(home),
+        Err(_) => home,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -122,6 +133,10 @@ mod tests {
         let args = coordinator(words("vriftd --home /h --source /s --serve")).expect("parses");
         assert_eq!((args.home.dir(), args.home.the_source(), args.serve), ("/h".as_ref(), "/s".as_ref(), true));
         assert!(coordinator(words("vriftd --home /h --wat")).is_err());
+        let dir = tempfile::tempdir().expect("tempdir");
+        std::fs::write(dir.path().join("config.toml"), "[storage]\nthe_source = '/elsewhere'\n").expect("writes");
+        let args = coordinator(words(&format!("vriftd --serve --home {}", dir.path().display()))).expect("parses");
+        assert_eq!(args.home.the_source(), std::path::Path::new("/elsewhere"));
         let args = worker(words("vdir_d --home /h --root /w --socket /h/x.sock --branch b")).expect("parses");
         assert_eq!((args.branch.as_deref(), args.listening), (Some("b"), false));
         assert!(matches!(worker(words("vdir_d --home /h --root /w")), Err(ArgsError::Missing("--socket"))));

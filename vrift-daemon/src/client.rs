@@ -170,10 +170,16 @@ pub fn ensure_coordinator(home: &Home, vriftd: &Path, timeout: Duration) -> Resu
     let socket = home.coordinator_socket();
     let wanted = build::of_program(vriftd);
     let mut started = false;
+    let mut asked = None;
     loop {
         match greet(&socket, &wanted, timeout) {
             Ok((connection, theirs)) if theirs.protocol == PROTOCOL_VERSION && (theirs.build == wanted || started) => {
                 return Ok(connection);
+            }
+            // One was asked to make room, and systemd or another program started this one: it would do so again.
+            Ok((connection, theirs)) if asked.is_some_and(|pid| pid != theirs.pid) => {
+                let same_protocol = theirs.protocol == PROTOCOL_VERSION;
+                return if same_protocol { Ok(connection) } else { Err(ClientError::Version { theirs: theirs.protocol }) };
             }
             Ok((mut connection, theirs)) => {
                 let same_protocol = theirs.protocol == PROTOCOL_VERSION;
@@ -184,6 +190,7 @@ pub fn ensure_coordinator(home: &Home, vriftd: &Path, timeout: Duration) -> Resu
                 if !leaves || Instant::now() >= deadline {
                     return Err(ClientError::Version { theirs: theirs.protocol });
                 }
+                asked = Some(theirs.pid);
                 thread::sleep(Duration::from_millis(2));
             }
             Err(ClientError::Unreachable { .. }) if !started => {

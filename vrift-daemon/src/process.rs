@@ -12,14 +12,14 @@ use nix::sys::stat::{Mode, umask};
 use nix::unistd;
 use rustix::process::{Resource, getrlimit, setrlimit};
 
-/// Leaves the starter: own session, umask 077, folder `/`, no descriptor above 2. A descriptor that stayed open would keep
-/// a build's jobserver or a terminal's pipe alive.
-pub fn leave_starter() {
+/// Leaves the starter: own session, umask 077, folder `/`, no descriptor above 2 but `kept`. A descriptor that stayed open
+/// would keep a build's jobserver or a terminal's pipe alive.
+pub fn leave_starter(kept: Option<RawFd>) {
     // Fails where this is a session's leader already, which is what is wanted.
     let _ = unistd::setsid();
     umask(Mode::from_bits_truncate(0o077));
     let _ = unistd::chdir("/");
-    close_inherited();
+    close_inherited(kept);
     allow_descriptors();
 }
 
@@ -50,19 +50,33 @@ pub fn silence() {
 /// Where standard input is no listening Unix socket.
 pub fn listener_from_stdin() -> io::Result<UnixListener> {
     let stdin = io::stdin().as_fd().try_clone_to_owned()?;
-    if !nix::sys::socket::getsockopt(&stdin, nix::sys::socket::sockopt::AcceptConn)? {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "standard input is no listening socket"));
-    }
+    check_listening(&stdin)?;
     Ok(UnixListener::from(stdin))
 }
 
-fn close_inherited() {
+/// Refuses what is no listening socket.
+///
+/// # Errors
+/// That it is none.
+pub fn check_listening(handed: &impl AsFd) -> io::Result<()> {
+    if nix::sys::socket::getsockopt(handed, nix::sys::socket::sockopt::AcceptConn)? {
+        return Ok(());
+    }
+    Err(io::Error::new(io::ErrorKind::InvalidInput, "what was handed over is no listening socket"))
+}
+
+/// What is at `path`, a link itself: another inode is another thing.
+pub fn inode(path: &Path) -> Option<(u64, u64)> {
+    fs::symlink_metadata(path).ok().map(|meta| (meta.dev(), meta.ino()))
+}
+
+fn close_inherited(kept: Option<RawFd>) {
     let open: Vec<RawFd> = match fs::read_dir("/proc/self/fd") {
         Ok(list) => list.filter_map(|e| e.ok()?.file_name().to_str()?.parse().ok()).collect(),
         Err(_) => (3..1024).collect(),
     };
     for fd in open {
-        if fd > 2 {
+        if fd > 2 && Some(fd) != kept {
             let _ = unistd::close(fd);
         }
     }

@@ -1,5 +1,6 @@
 //! The request to end, from whichever side it comes: a client, a signal, an idle hour.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use crate::sync::lock;
 pub struct Stop {
     asked: Mutex<bool>,
     wake: Condvar,
+    signalled: AtomicBool,
 }
 
 impl Stop {
@@ -19,6 +21,11 @@ impl Stop {
     pub fn ask(&self) {
         *lock(&self.asked) = true;
         self.wake.notify_all();
+    }
+
+    /// Whether a signal asked, and not a client.
+    pub fn was_signalled(&self) -> bool {
+        self.signalled.load(Ordering::SeqCst)
     }
 
     /// Waits until it was asked, for at most `timeout`; tells whether it was.
@@ -36,6 +43,7 @@ impl Stop {
         let stop = Arc::clone(self);
         let waiting = std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
             if set.wait().is_ok() {
+                stop.signalled.store(true, Ordering::SeqCst);
                 stop.ask();
             }
         });

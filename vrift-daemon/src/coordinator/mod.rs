@@ -5,9 +5,12 @@
 //! returns. The daemon leaves its starter's session, takes `run/vriftd.lock` and listens; where the lock is taken, another
 //! one serves already and it ends in peace. The manifest is opened after that: nobody waits for it.
 //!
+//! systemd may start it instead, with the listening socket ([`systemd`]).
+//!
 //! # End
-//! When asked, on SIGTERM, or after an hour without workers and clients. Workers go on by themselves; the next coordinator
-//! finds them through `instances.json` and their sockets.
+//! When asked, on SIGTERM, after an hour without workers and clients, or when its socket is gone or another one's. Workers go on
+//! by themselves; the next coordinator finds them through `instances.json` and their sockets. One that systemd asks to end ends
+//! its workers as well: whoever stops a service means all of it.
 
 mod instances;
 mod janitor;
@@ -15,11 +18,14 @@ mod leases;
 mod projects;
 mod service;
 mod supervisor;
+mod systemd;
 mod writer;
 
 use std::ffi::OsString;
 use std::fs::File;
 use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{ExitCode, Stdio};
 use std::sync::Arc;
@@ -31,7 +37,7 @@ use vrift_core::settings::Settings;
 use vrift_core::wire;
 
 use crate::args::{self, CoordinatorArgs};
-use crate::process;
+use crate::process::{self, inode};
 use crate::server::{Activity, Server};
 use crate::stop::Stop;
 use janitor::Janitor;
@@ -54,6 +60,12 @@ const TICK: Duration = Duration::from_secs(10);
 enum StartError {
     #[error("{}: {source}", path.display())]
     Io { path: PathBuf, source: io::Error },
+    #[error("systemd's socket: {0}")]
+    Handed(io::Error),
+    #[error("systemd listens elsewhere than at {}: run `vrift daemon install` again", .0.display())]
+    Elsewhere(PathBuf),
+    #[error("another vriftd holds {} and does not end", .0.display())]
+    Taken(PathBuf),
 }
 
 fn at(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> StartError {
@@ -100,21 +112,27 @@ fn detach(args: &CoordinatorArgs) -> Result<(), StartError> {
 
 fn serve(args: &CoordinatorArgs) -> Result<(), StartError> {
     let started = Instant::now();
-    process::leave_starter();
+    let handed = systemd::listener().map_err(StartError::Handed)?;
+    process::leave_starter(handed.as_ref().map(AsRawFd::as_raw_fd));
+    let manager = systemd::Manager::from_env();
     let home = args.home.clone();
     for folder in [home.dir().to_owned(), home.run()] {
         process::private_folder(&folder).map_err(at(&folder))?;
     }
-    process::silence();
-    let Some(_lock) = lock(&home)? else { return Ok(()) };
+    if !manager.is_there() {
+        process::silence();
+    }
+    let Some(_lock) = lock(&home, handed.is_some())? else { return Ok(()) };
     let stop = Arc::new(Stop::default());
     stop.on_signals();
     let socket = home.coordinator_socket();
-    match std::fs::remove_file(&socket) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(at(&socket)(e)),
-        _ => {}
-    }
-    let listener = wire::bind(&socket).map_err(at(&socket))?;
+    let is_handed = handed.is_some();
+    let listener = match handed {
+        Some(handed) if systemd::is_at(&handed, &socket) => handed,
+        Some(_) => return Err(StartError::Elsewhere(socket)),
+        None => bind(&socket).map_err(at(&socket))?,
+    };
+    let own_socket = inode(&socket);
     let activity = Arc::new(Activity::default());
     let leases = Arc::new(Leases::default());
     let writer = Arc::new(Writer::start(home.clone(), Arc::clone(&leases)));
@@ -136,42 +154,69 @@ fn serve(args: &CoordinatorArgs) -> Result<(), StartError> {
     // A settings file that is wrong is said elsewhere.
     let settings = Settings::load(&home, None).unwrap_or_default();
     supervisor::start_checks(&projects, settings.health_check);
-    watch(&stop, &activity, &projects, &janitor, &home);
+    manager.ready();
+    watch(&stop, &activity, &projects, &janitor, &manager, &|| inode(&socket) == own_socket);
+    manager.stopping();
+    if manager.is_there() && stop.was_signalled() {
+        projects.shut_down(false);
+    }
     projects.await_end();
-    // Whoever connects from here on must find no socket rather than a silent one.
-    let _ = std::fs::remove_file(&socket);
+    // Whoever connects from here on must find no socket rather than a silent one; systemd's own waits for the next vriftd.
+    if !is_handed && inode(&socket) == own_socket {
+        let _ = std::fs::remove_file(&socket);
+    }
     writer.finish();
     janitor.finish();
     tracing::info!("ended");
     Ok(())
 }
 
-/// The lock of the one coordinator; `None` where another one has it and serves. One that is about to end is waited for.
-fn lock(home: &Home) -> Result<Option<File>, StartError> {
+/// The lock of the one coordinator; `None` where another one has it and serves. One that is about to end is waited for, as is one
+/// that nobody can reach any more because this one was handed the socket.
+fn lock(home: &Home, is_handed: bool) -> Result<Option<File>, StartError> {
     let path = home.run().join("vriftd.lock");
     let deadline = Instant::now() + HAND_OVER;
     loop {
         if let Some(lock) = process::try_lock(&path).map_err(at(&path))? {
             return Ok(Some(lock));
         }
-        if wire::connect(&home.coordinator_socket(), TICK).is_ok() || Instant::now() >= deadline {
+        if Instant::now() >= deadline {
+            return if is_handed { Err(StartError::Taken(path)) } else { Ok(None) };
+        }
+        if !is_handed && wire::connect(&home.coordinator_socket(), TICK).is_ok() {
             return Ok(None);
         }
         thread::sleep(Duration::from_millis(2));
     }
 }
 
+fn bind(socket: &Path) -> io::Result<UnixListener> {
+    match std::fs::remove_file(socket) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+        _ => {}
+    }
+    wire::bind(socket)
+}
+
 /// Returns when it is time to end.
-fn watch(stop: &Stop, activity: &Activity, projects: &Projects, janitor: &Janitor, home: &Home) {
+fn watch(
+    stop: &Stop,
+    activity: &Activity,
+    projects: &Projects,
+    janitor: &Janitor,
+    manager: &systemd::Manager,
+    is_reachable: &dyn Fn() -> bool,
+) {
     let mut busy = (Instant::now(), 0);
-    while !stop.wait(TICK) {
+    while !stop.wait(manager.interval(TICK)) {
         janitor.tick();
+        manager.alive(projects.instances().len());
         let accepted = activity.accepted();
         if activity.connections() > 0 || accepted != busy.1 || projects.any_alive() {
             busy = (Instant::now(), accepted);
         }
-        // A state folder that was removed takes its daemon along: nobody can reach it any more.
-        if busy.0.elapsed() >= IDLE || !home.coordinator_socket().exists() {
+        // A state folder that was removed takes its daemon along, and so does another one's socket in the place of its own.
+        if busy.0.elapsed() >= IDLE || !is_reachable() {
             return;
         }
     }

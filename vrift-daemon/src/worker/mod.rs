@@ -42,7 +42,6 @@ mod world;
 
 use std::ffi::OsString;
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -58,7 +57,7 @@ use vrift_store::Cas;
 
 use crate::args::{self, WorkerArgs};
 use crate::build;
-use crate::process;
+use crate::process::{self, inode};
 use crate::server::{Activity, Server};
 use crate::stop::Stop;
 use base::Base;
@@ -137,7 +136,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 fn serve(args: WorkerArgs) -> Result<(), StartError> {
-    process::leave_starter();
+    process::leave_starter(None);
     let WorkerArgs { home, root, branch, socket, listening, coordinator } = args;
     let root = AbsPath::try_from(root.as_path())?;
     let id = ProjectId::new(&root, branch.as_deref());
@@ -246,8 +245,4 @@ fn watch(stop: &Stop, activity: &Activity, digests: &Digests, own: &[(&Path, Opt
             return;
         }
     }
-}
-
-fn inode(path: &Path) -> Option<(u64, u64)> {
-    std::fs::symlink_metadata(path).ok().map(|meta| (meta.dev(), meta.ino()))
 }

@@ -6,5 +6,6 @@ mod evidence;
 mod faults;
 mod protocol;
 mod safety;
+mod service;
 mod sharing;
 mod supervision;
