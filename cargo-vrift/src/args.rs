@@ -56,6 +56,9 @@ pub enum Command {
     /// Read and change settings.
     #[command(subcommand)]
     Config(Config),
+    /// Have systemd start vriftd, which builds do themselves otherwise.
+    #[command(subcommand)]
+    Daemon(Daemon),
     /// Stop this project's worker, or with --all every daemon; the next build starts them again.
     Stop(Stop),
     /// Forget what is kept for this project: its worker, its digests, its history. The store and the settings stay.
@@ -134,6 +137,27 @@ pub struct Fsck {
     /// How to print.
     #[command(flatten)]
     pub output: Output,
+}
+
+/// `vrift daemon`.
+#[derive(Subcommand, Debug)]
+pub enum Daemon {
+    /// Write units for this user's systemd, and have it listen for builds.
+    Install,
+    /// Take the units back.
+    Uninstall,
+    /// Show whether the units are installed, what systemd says of them, and who started vriftd.
+    Status(Output),
+    /// Print the last lines of what the daemons wrote down.
+    Log(DaemonLog),
+}
+
+/// `vrift daemon log`.
+#[derive(Args, Debug)]
+pub struct DaemonLog {
+    /// How many lines.
+    #[arg(long, short = 'n', default_value_t = 50)]
+    pub lines: u16,
 }
 
 /// `vrift config`.

@@ -8,7 +8,9 @@ use vrift_core::home::Home;
 use vrift_core::root::Project;
 use vrift_core::wire::{CoordinatorStatus, ProjectOpenResult, SessionParams, SessionSummary, method};
 use vrift_daemon::client::{self, ClientError, Connection};
+use vrift_daemon::processes;
 
+use crate::commands::daemon::Units;
 use crate::error::Error;
 
 /// How long `vriftd` may take to start and to answer.
@@ -83,11 +85,19 @@ pub fn coordinator(home: &Home) -> Result<Connection, Error> {
     Ok(connection)
 }
 
+/// Whether systemd listens for a coordinator that does not run: to connect is to start it then.
+pub fn is_asleep(home: &Home) -> bool {
+    Units::find().is_ok_and(|units| units.are_installed()) && processes::coordinator_of(home).is_none()
+}
+
 /// The coordinator, only if it runs.
 ///
 /// # Errors
 /// [`Error::Daemon`] where it runs and does not answer.
 pub fn running(home: &Home) -> Result<Option<Connection>, Error> {
+    if is_asleep(home) {
+        return Ok(None);
+    }
     match client::running_coordinator(home, ANSWER) {
         Ok(mut connection) => {
             patient(&mut connection)?;

@@ -1,6 +1,7 @@
 //! The commands of `vrift`, one file each.
 
 mod config;
+pub mod daemon;
 mod delete;
 mod doctor;
 mod fsck;
@@ -74,6 +75,7 @@ pub fn run() -> Result<ExitCode, Error> {
         Command::Gc(args) => gc::run(&HiArgs::find()?, &args),
         Command::Fsck(args) => fsck::run(&HiArgs::find()?, &args),
         Command::Config(args) => config::run(&args),
+        Command::Daemon(args) => daemon::run(&args),
         Command::Stop(args) => stop::run(&HiArgs::find()?, &args),
         Command::Delete => delete::run(&HiArgs::find()?),
     }

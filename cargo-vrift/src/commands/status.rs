@@ -13,7 +13,7 @@ use vrift_daemon::client::{ClientError, Connection};
 use super::HiArgs;
 use crate::args::Output;
 use crate::error::Error;
-use crate::say;
+use crate::{daemon, say};
 
 /// What `--json` prints.
 #[derive(Serialize)]
@@ -36,7 +36,10 @@ struct Status {
 /// Where a daemon answers with an error.
 pub fn run(hi: &HiArgs, output: Output) -> Result<ExitCode, Error> {
     let mut silent = Vec::new();
-    let coordinator = ask(&hi.home.coordinator_socket(), "vriftd", &mut silent)?;
+    let coordinator = match daemon::is_asleep(&hi.home) {
+        true => None,
+        false => ask(&hi.home.coordinator_socket(), "vriftd", &mut silent)?,
+    };
     let worker = ask(&hi.home.worker_socket(hi.project.id()), "vdir_d", &mut silent)?;
     let status = Status {
         version: env!("CARGO_PKG_VERSION"),

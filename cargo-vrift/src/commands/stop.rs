@@ -15,7 +15,7 @@ use vrift_daemon::processes;
 use super::HiArgs;
 use crate::args::Stop;
 use crate::error::Error;
-use crate::say;
+use crate::{daemon, say};
 
 /// How long the daemons may take to end.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -90,6 +90,9 @@ pub fn stop_all(home: &Home) -> Result<(Ended, u64), Error> {
         threads.into_iter().try_for_each(|thread| thread.join().unwrap_or(Ok(())))
     })?;
     let socket = home.coordinator_socket();
+    if daemon::is_asleep(home) {
+        return Ok((Ended::NotThere, workers.len() as u64));
+    }
     let asked = Connection::connect(&socket, SILENCE).and_then(|mut coordinator| {
         let pid = coordinator.hello(env!("CARGO_PKG_VERSION"))?.pid;
         coordinator.shutdown(false).map(|_| pid)

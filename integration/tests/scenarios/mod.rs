@@ -4,4 +4,5 @@ mod bad_input;
 mod disk;
 mod lifecycle;
 mod second_checkout;
+mod service;
 mod traces;
