@@ -2,6 +2,7 @@
 
 mod bench;
 mod cache;
+mod crowd;
 mod evidence;
 mod faults;
 mod protocol;
