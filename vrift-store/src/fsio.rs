@@ -105,6 +105,13 @@ impl Drop for Temp {
     }
 }
 
+/// The process that made the temporary file at `path`, as its name tells.
+#[cfg(feature = "manifest")]
+pub(crate) fn temp_owner(path: &Path) -> Option<i32> {
+    let name = path.file_name()?.to_str()?.strip_prefix(".vrift-")?.strip_suffix(".tmp")?;
+    name.split_once('-')?.0.parse().ok()
+}
+
 fn next_number() -> u64 {
     NEXT.fetch_add(1, Ordering::Relaxed)
 }

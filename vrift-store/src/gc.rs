@@ -22,6 +22,7 @@ use vrift_core::digest::Digest;
 use vrift_core::wire::GcResult;
 
 use crate::cas::{Blob, Cas, CasError, Found, disk_bytes};
+use crate::fsio;
 use crate::manifest::{ActionUse, BaseWriter, ManifestError};
 
 /// The cap without a setting, bytes: 20 GiB; see [`default_cap`].
@@ -35,6 +36,9 @@ pub const GRACE: Duration = Duration::from_secs(10 * 60);
 
 /// A file that a dead process left on its way in is removed after this long.
 const STALE_TEMP: Duration = Duration::from_secs(60 * 60);
+
+/// One whose process is not there goes sooner. Not at once: where containers share a store, it may be there for others.
+pub const DEAD_TEMP: Duration = Duration::from_secs(10);
 
 /// Blobs in quarantine are kept for this long, for whoever wants to know what happened to them.
 const QUARANTINE_TIME: Duration = Duration::from_secs(7 * 24 * 60 * 60);
@@ -197,6 +201,22 @@ fn sweep(dir: &Path, age: Duration) {
     for path in stale_files(dir, age) {
         let _ = fs::remove_file(path);
     }
+}
+
+/// Removes what killed processes left on its way into the store, once it has not changed for `age` (see [`DEAD_TEMP`]). Best
+/// effort, and cheap: to be called every now and then.
+pub fn sweep_dead(cas: &Cas, age: Duration) {
+    for path in stale_files(&cas.tmp_dir(), age) {
+        if fsio::temp_owner(&path).is_some_and(|owner| !is_running(owner)) {
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+fn is_running(process: i32) -> bool {
+    let Some(process) = rustix::process::Pid::from_raw(process) else { return true };
+    // Where the kernel says anything else, somebody is there.
+    rustix::process::test_kill_process(process) != Err(rustix::io::Errno::SRCH)
 }
 
 /// Files right in `dir` that have not changed for `age`.

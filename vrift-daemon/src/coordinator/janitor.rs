@@ -1,4 +1,5 @@
-//! What the coordinator does when nobody asks: garbage collection when the store outgrows its cap, and the durability mark.
+//! What the coordinator does when nobody asks: garbage collection when the store outgrows its cap, the durability mark, and
+//! the removal of what killed processes left.
 
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -9,6 +10,7 @@ use std::time::{Duration, Instant};
 use vrift_core::home::Home;
 use vrift_core::wire::GcParams;
 use vrift_store::Cas;
+use vrift_store::gc::{DEAD_TEMP, sweep_dead};
 
 use super::writer::Writer;
 use crate::sync::lock;
@@ -47,6 +49,7 @@ impl Janitor {
 
     /// Does what is due. Never waits for a collection.
     pub fn tick(&self) {
+        sweep_dead(&Cas::open(self.home.the_source()), DEAD_TEMP);
         let now = Instant::now();
         let mut due = lock(&self.due);
         if now >= due.sync {

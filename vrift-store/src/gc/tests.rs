@@ -198,3 +198,21 @@ fn the_default_cap_leaves_most_of_a_small_disk_alone() {
     let cap = default_cap(&Cas::open(disk.path().join("not/yet")));
     assert_eq!(cap, 1 << 20);
 }
+
+#[test]
+fn what_a_killed_process_left_goes_and_what_a_live_one_makes_stays() {
+    let store = Store::new();
+    store.blob(1);
+    let mut child = std::process::Command::new("true").spawn().expect("starts");
+    child.wait().expect("ends");
+    let temp = |process: u32| store.bench.cas.tmp_dir().join(format!(".vrift-{process}-7.tmp"));
+    let (dead, alive, strange) = (temp(child.id()), temp(std::process::id()), store.bench.cas.tmp_dir().join("notes"));
+    for path in [&dead, &alive, &strange] {
+        fs::write(path, b"half of it").expect("writes");
+    }
+    sweep_dead(&store.bench.cas, DEAD_TEMP);
+    assert!(dead.exists(), "not at once");
+    std::thread::sleep(Duration::from_millis(20));
+    sweep_dead(&store.bench.cas, Duration::from_millis(1));
+    assert!(!dead.exists() && alive.exists() && strange.exists());
+}
