@@ -1,7 +1,7 @@
 //! Daemons that die, databases that are damaged, folders that cannot be written.
 
 use std::fs;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use vrift_core::wire::{CoordinatorStatus, HelloResult, LookupResult, method};
 use vrift_daemon::client::{ClientError, Connection, ensure_coordinator, running_coordinator};
@@ -163,6 +163,24 @@ fn stale_sockets_and_locks_are_no_obstacle() {
     kill(worker.pid);
     assert!(bench.home.coordinator_socket().exists() && worker.socket.as_path().exists());
     assert_ne!(checkout.open().pid, worker.pid);
+}
+
+#[test]
+fn of_two_coordinators_the_one_that_can_be_reached_stays() {
+    let bench = Bench::new();
+    let old = bench.coordinator().hello("test").expect("an answer").pid;
+    // The lock goes, too: nothing keeps another one from serving.
+    fs::remove_dir_all(bench.home.run()).expect("removes");
+    let new = bench.coordinator().hello("test").expect("an answer").pid;
+    assert_ne!(old, new);
+    let gone = || fs::read_to_string(format!("/proc/{old}/stat")).map_or(true, |stat| stat.contains(") Z"));
+    // It looks around every ten seconds.
+    let deadline = Instant::now() + 2 * SOON;
+    while !gone() {
+        assert!(Instant::now() < deadline, "the old one stays");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(bench.coordinator().hello("test").expect("an answer").pid, new);
 }
 
 #[test]
