@@ -15,7 +15,7 @@ use vrift_core::home::Home;
 use vrift_core::identity::ProjectId;
 use vrift_core::paths::{AbsPath, ProjectPath};
 use vrift_core::wire::{FilesParams, InsertParams, KnownFile, TouchParams, code, method};
-use vrift_store::manifest::{DeltaEntry, DeltaFile, DeltaWriter, Tier};
+use vrift_store::manifest::{DeltaEntry, DeltaFile, DeltaWriter, ManifestError, Tier};
 use vrift_store::state_dir;
 
 use super::digests::Digests;
@@ -159,18 +159,15 @@ impl Thread {
 
     fn open_delta(&mut self) {
         let Some(folder) = &self.folder else { return };
-        match DeltaWriter::open_or_rebuild(folder, self.parts.id) {
-            Ok((delta, notice)) => {
+        match DeltaWriter::open_and_load(folder, self.parts.id) {
+            Ok((delta, rows, notice)) => {
                 notice.into_iter().for_each(|notice| self.parts.notices.add(notice));
-                match delta.load_all() {
-                    Ok(entries) => self.parts.digests.load(entries.into_iter().filter_map(|(path, entry)| match entry {
-                        DeltaEntry::File(DeltaFile { digest, stamp, .. }) => {
-                            Some(KnownFile { path: path.under(&self.parts.root), stamp, digest })
-                        }
-                        DeltaEntry::Tombstone => None,
-                    })),
-                    Err(e) => tracing::warn!("{e}"),
-                }
+                self.parts.digests.load(rows.into_iter().filter_map(|(path, entry)| match entry {
+                    DeltaEntry::File(DeltaFile { digest, stamp, .. }) => {
+                        Some(KnownFile { path: path.under(&self.parts.root), stamp, digest })
+                    }
+                    DeltaEntry::Tombstone => None,
+                }));
                 self.delta = Some(delta);
             }
             // Without it, the next worker hashes the project's files again.
@@ -306,9 +303,22 @@ impl Thread {
         if let Err(e) = delta.put(&entries) {
             tracing::warn!("{e}");
             if e.is_corrupt() {
-                self.delta = None;
-                self.open_delta();
+                self.replace_delta(&e);
             }
+        }
+    }
+
+    /// The delta is damaged: an empty one takes its place, in which this worker's digests gather again.
+    fn replace_delta(&mut self, damage: &ManifestError) {
+        // What was open must be closed before another takes its place.
+        self.delta = None;
+        let Some(folder) = &self.folder else { return };
+        match DeltaWriter::rebuild(folder, self.parts.id, damage) {
+            Ok((delta, notice)) => {
+                self.parts.notices.add(notice);
+                self.delta = Some(delta);
+            }
+            Err(e) => tracing::warn!("{e}"),
         }
     }
 }

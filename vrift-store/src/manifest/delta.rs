@@ -66,6 +66,9 @@ pub enum DeltaEntry {
     Tombstone,
 }
 
+/// An entry and its path.
+pub type DeltaRow = (ProjectPath, DeltaEntry);
+
 /// A project's delta manifest.
 #[derive(Debug)]
 pub struct DeltaWriter {
@@ -97,13 +100,36 @@ impl DeltaWriter {
     /// [`ManifestError::Newer`] and others.
     pub fn open_or_rebuild(state_dir: &Path, id: ProjectId) -> Result<(Self, Option<String>), ManifestError> {
         match Self::open(state_dir, id) {
-            Err(error) if error.is_corrupt() => {
-                let aside = move_aside(&Self::file(state_dir))?;
-                let notice = format!("{error}; it was moved to `{}` and a new one was made", aside.display());
-                Ok((Self::open(state_dir, id)?, Some(notice)))
-            }
+            Err(damage) if damage.is_corrupt() => Self::rebuild(state_dir, id, &damage).map(|(delta, line)| (delta, Some(line))),
             other => Ok((other?, None)),
         }
+    }
+
+    /// As [`DeltaWriter::open_or_rebuild`], with all entries: some damage shows only when everything is read.
+    ///
+    /// # Errors
+    /// [`ManifestError::Newer`] and others.
+    pub fn open_and_load(state_dir: &Path, id: ProjectId) -> Result<(Self, Vec<DeltaRow>, Option<String>), ManifestError> {
+        let (delta, line) = Self::open_or_rebuild(state_dir, id)?;
+        match delta.load_all() {
+            Err(damage) if damage.is_corrupt() => {
+                drop(delta);
+                let (delta, line) = Self::rebuild(state_dir, id, &damage)?;
+                Ok((delta, Vec::new(), Some(line)))
+            }
+            other => Ok((delta, other?, line)),
+        }
+    }
+
+    /// Moves the delta aside because of `damage` and makes an empty one. For damage that shows later than at opening: drop the
+    /// writer that met it, then call this. Returns a line for the user, too.
+    ///
+    /// # Errors
+    /// [`ManifestError`].
+    pub fn rebuild(state_dir: &Path, id: ProjectId, damage: &ManifestError) -> Result<(Self, String), ManifestError> {
+        let aside = set_aside(state_dir)?;
+        let line = format!("{damage}; it was moved to `{}` and a new one was made", aside.display());
+        Ok((Self::open(state_dir, id)?, line))
     }
 
     fn claim(&mut self, id: ProjectId) -> Result<(), ManifestError> {
@@ -186,7 +212,7 @@ impl DeltaWriter {
     ///
     /// # Errors
     /// [`ManifestError`].
-    pub fn load_all(&self) -> Result<Vec<(ProjectPath, DeltaEntry)>, ManifestError> {
+    pub fn load_all(&self) -> Result<Vec<DeltaRow>, ManifestError> {
         let err = self.db.err();
         let sql = "SELECT path, digest, dev, ino, size, mtime_ns, ctime_ns, mode, tier FROM files ORDER BY path";
         let mut statement = self.db.conn.prepare_cached(sql).map_err(&err)?;

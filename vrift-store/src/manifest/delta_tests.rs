@@ -61,6 +61,40 @@ fn a_damaged_delta_is_moved_aside() {
 }
 
 #[test]
+fn damage_that_shows_only_on_reading_is_found_on_loading() {
+    let damages: [fn(&std::path::Path); 3] = [
+        // A page in the middle.
+        |file| {
+            let mut bytes = std::fs::read(file).expect("reads");
+            let middle = bytes.len() / 2 / 4096 * 4096;
+            bytes[middle..middle + 4096].fill(0xa5);
+            std::fs::write(file, bytes).expect("writes");
+        },
+        // A value that is none of ours.
+        |file| {
+            sql(file, "PRAGMA ignore_check_constraints = ON; UPDATE files SET digest = x'00' WHERE path = CAST('300' AS BLOB)")
+        },
+        // Another table in the place of ours.
+        |file| sql(file, "DROP TABLE files; CREATE TABLE files (other INTEGER)"),
+    ];
+    for damage in damages {
+        let tmp = tempfile::tempdir().expect("tempdir");
+        let rows: Vec<_> = (0..2000).map(|n: u64| (at(&n.to_string()), file(n, Tier::Plain))).collect();
+        let mut delta = DeltaWriter::open(tmp.path(), project()).expect("opens");
+        delta.put(&rows).expect("puts");
+        drop(delta);
+        damage(&DeltaWriter::file(tmp.path()));
+        let (delta, loaded, notice) = DeltaWriter::open_and_load(tmp.path(), project()).expect("opens");
+        assert!(loaded.is_empty() && notice.expect("says so").contains("manifest.db.damaged-1"));
+        assert_eq!(delta.load_all().expect("loads"), []);
+    }
+}
+
+fn sql(file: &std::path::Path, text: &str) {
+    Connection::open(file).expect("opens").execute_batch(text).expect("runs");
+}
+
+#[test]
 fn paths_that_leave_the_project_are_passed_over() {
     let tmp = tempfile::tempdir().expect("tempdir");
     let delta = DeltaWriter::open(tmp.path(), project()).expect("opens");

@@ -95,6 +95,9 @@ impl ManifestError {
         move |source| {
             let path = path.clone();
             let detail = source.to_string();
+            if is_unexpected(&source) {
+                return Self::Corrupt { path, detail };
+            }
             match source.sqlite_error_code() {
                 Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Corrupt { path, detail },
                 Some(ErrorCode::DiskFull) => Self::Full { path },
@@ -111,4 +114,17 @@ impl ManifestError {
         let path = path.into();
         move |source| Self::Io { action, path, source }
     }
+}
+
+/// Whether what is stored is not what vrift stores: values of another type, tables that do not fit its questions. Bytes that
+/// changed on the disk look like this where SQLite, which has no checksums, sees nothing wrong.
+fn is_unexpected(error: &rusqlite::Error) -> bool {
+    use rusqlite::Error;
+    matches!(
+        error,
+        Error::InvalidColumnType(..)
+            | Error::FromSqlConversionFailure(..)
+            | Error::IntegralValueOutOfRange(..)
+            | Error::Utf8Error(..)
+    ) || matches!(error, Error::SqlInputError { error, .. } if error.code == ErrorCode::Unknown)
 }

@@ -35,7 +35,7 @@ pub(crate) use audit::{ActionUse, Audit};
 pub use base_reader::BaseReader;
 pub use base_writer::{BaseWriter, MAX_CANDIDATES};
 pub use codec::{DecodeError, MAX_RECORD, decode, encode};
-pub use delta::{DeltaEntry, DeltaFile, DeltaWriter, Tier};
+pub use delta::{DeltaEntry, DeltaFile, DeltaRow, DeltaWriter, Tier};
 pub use error::ManifestError;
 
 use vrift_core::action::ActionRecord;
