@@ -128,10 +128,18 @@ fn manifest_and_store_are_brought_together() {
     place.bench.cas.remove(&gone).expect("removes");
     let unknown = place.blob(b"unknown");
     let findings = place.check(&[]);
-    assert_eq!(findings.len(), 3, "{findings:?}");
+    assert_eq!(findings.len(), 2, "{findings:?}");
     let base = place.base();
     assert_eq!(base.counts().expect("counts").actions, 0);
     assert_eq!(base.audit().blobs().expect("reads").into_iter().collect::<Vec<_>>(), [unknown]);
+}
+
+#[test]
+fn a_blob_that_no_action_needs_is_nothing_wrong() {
+    let place = Place::new();
+    drop(place.base());
+    place.blob(b"its action never came");
+    assert_eq!(fsck(&place.home, &[], false).expect("runs").findings, []);
 }
 
 #[test]
