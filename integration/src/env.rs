@@ -208,6 +208,14 @@ impl TestEnv {
         daemons::kill_all(&self.path)
     }
 
+    /// Keeps the folder when this is dropped; returns where it is.
+    pub fn keep(&mut self) -> &Path {
+        if let Some(root) = self.root.take() {
+            let _ = root.keep();
+        }
+        &self.path
+    }
+
     /// Bytes in the store, and the number of its blobs.
     pub fn store_size(&self) -> (u64, usize) {
         let files = walkdir::WalkDir::new(self.the_source()).into_iter().flatten().filter(|e| e.file_type().is_file());

@@ -19,11 +19,13 @@
 //! | [`daemons`] | the daemons of one home |
 //! | [`steps`] | long scenarios whose steps all report |
 //! | [`bench`] | timings, tables and result files |
+//! | [`chaos`] | builds under faults |
 #![forbid(unsafe_code)]
 
 pub mod access;
 pub mod archive;
 pub mod bench;
+pub mod chaos;
 pub mod checkout;
 pub mod command;
 pub mod crates_io;

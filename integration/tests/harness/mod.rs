@@ -1,4 +1,5 @@
 //! What holds without vrift.
 
+mod chaos;
 mod inventory;
 mod plain;

@@ -1,6 +1,7 @@
 //! vrift's main job on real projects.
 
 mod bad_input;
+mod chaos;
 mod disk;
 mod lifecycle;
 mod second_checkout;
