@@ -116,3 +116,45 @@ fn killed_while_recording() -> Result {
     ensure!(report.status.success(), "{}", report.all());
     Ok(())
 }
+
+/// rustc complains of incremental state in which something is missing, and what it complains of must not be stored.
+#[test]
+fn incremental_state_comes_whole_or_not_at_all() -> Result {
+    let env = TestEnv::new()?;
+    let first = env.checkout("first")?;
+    small::workspace(&first)?;
+    first.vrift("build").ok()?;
+    for (round, lost) in ["*.o", "dep-graph.bin"].into_iter().enumerate() {
+        // One file of each program's state is lost from the store: it is found by its inode.
+        let found = format!(
+            "for f in $(find target/debug/incremental -name '{lost}'); do find '{}' -samefile $f; done",
+            env.the_source().join("blake3").display()
+        );
+        let blobs = first.sh(&found).ok()?.stdout;
+        ensure!(blobs.lines().count() > 2, "no state is in the store: {blobs}");
+        blobs.lines().try_for_each(std::fs::remove_file)?;
+        for whole in ["off", "on"] {
+            let second = first.copy(&format!("second/{round}/{whole}"))?;
+            second.vrift("build").env("VRIFT_WHOLE_BUILDS", whole).ok()?;
+            let left = second.sh("find target/debug/incremental -name '*.o' | wc -l").ok()?.stdout;
+            let lists = second.sh("find target/debug/incremental -name '*.bin' | wc -l").ok()?.stdout;
+            ensure!(lists.trim() == "0", "{lists} lists of {left} objects came back without {lost}");
+            second.edit("app/src/main.rs", "app one", "app two")?;
+            let done = second.vrift("build").ok()?;
+            ensure!(!done.stderr.contains("warning"), "{}", done.stderr);
+        }
+    }
+    // State that is not whole for another reason: rustc says so, and nobody else hears of it.
+    let third = first.copy("third")?;
+    third.vrift("build").ok()?;
+    third.cargo("clean").ok()?;
+    third.edit("app/src/main.rs", "app one", "app three")?;
+    third.cargo("build").ok()?;
+    third.edit("app/src/main.rs", "app three", "app four")?;
+    third.sh("find target/debug/incremental '(' -name '*.o' -o -name dep-graph.bin ')' -delete").ok()?;
+    let complains = third.vrift("build").ok()?.stderr.contains("warning");
+    let fourth = third.copy("fourth")?;
+    let done = fourth.vrift("build").ok()?;
+    ensure!(complains && !done.stderr.contains("warning"), "{complains}: {}", done.stderr);
+    Ok(())
+}

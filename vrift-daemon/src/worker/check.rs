@@ -165,13 +165,17 @@ fn restoration(record: &ActionRecord, world: &World<'_>, cas: &Cas) -> Result<Re
         })
     };
     let mut steps = Vec::with_capacity(record.outputs.len());
+    let (mut optional, mut whole) = (Vec::new(), true);
     for output in &record.outputs {
         let path = world.roots.expand_path(&output.path).ok_or_else(elsewhere)?;
         // An empty file is made, not fetched.
         if let Some(blob) = Blob::of_output(output).filter(|blob| blob.size > 0) {
             match cas.check(&blob) {
                 Ok(meta) => world.digests.learn_blob(&Sight::from(&meta), blob.digest),
-                Err(_) if output.optional => continue,
+                Err(_) if output.optional => {
+                    whole = false;
+                    continue;
+                }
                 Err(fault) => {
                     let damaged = (!matches!(fault, vrift_store::BlobFault::Missing { .. })).then_some(blob);
                     return Err(Refusal::Lost { reason: fault.to_string(), damaged });
@@ -183,7 +187,14 @@ fn restoration(record: &ActionRecord, world: &World<'_>, cas: &Cas) -> Result<Re
         {
             return Err(elsewhere());
         }
-        steps.push(RestoreStep { path, state: output.state.clone(), optional: output.optional });
+        let list = if output.optional { &mut optional } else { &mut steps };
+        list.push(RestoreStep { path, state: output.state.clone(), optional: output.optional });
+    }
+    // All of rustc's incremental state or none: what its lists name and is not there, rustc complains of. They come last, so that
+    // state of a client that is killed meanwhile has none and is passed over.
+    if whole {
+        optional.sort_by_key(|step| step.path.file_name().ends_with(b".bin"));
+        steps.append(&mut optional);
     }
     let mut stdio = Vec::with_capacity(record.stdio.len());
     for chunk in &record.stdio {

@@ -127,7 +127,10 @@ fn note(seen: &mut Seen, made: &mut HashSet<AbsPath>, event: &Event, errno: u16,
             return;
         }
         if incremental {
-            seen.incremental_loaded |= access == Access::Content && path.file_name().starts_with(b"dep-graph");
+            // Without the graph, rustc still tidies up after what its list of work products names, and says where it cannot.
+            let lists: [&[u8]; 2] = [b"dep-graph", b"work-products"];
+            let loaded = access == Access::Content && lists.iter().any(|list| path.file_name().starts_with(list));
+            seen.incremental_loaded |= loaded;
             return;
         }
         let facts = seen.paths.entry(path).or_default();
