@@ -47,7 +47,7 @@ fn end_daemons(scene: &Scene, rng: &mut Rng) {
         daemon.signal(signal);
     });
     let alive = || all.iter().any(|daemon| crate::daemons::is_alive(daemon.pid));
-    for _ in 0..200 {
+    for _ in 0..1000 {
         if !alive() {
             return;
         }

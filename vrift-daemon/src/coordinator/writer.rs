@@ -4,8 +4,9 @@
 //! into one. A lease whose holder recorded a result ends when that result is committed, so that whoever waited finds it.
 //!
 //! # Failure
-//! A damaged manifest is moved aside and begun anew, with a notice. One of a newer vrift, or one that cannot be written,
-//! is left alone: then everything here answers that it is unavailable, builds run uncached, and the notice says why.
+//! A damaged manifest, and one that is removed while it is in use, is moved aside and begun anew, with a notice. One of a newer
+//! vrift, or one that cannot be written, is left alone: then everything here answers that it is unavailable, builds run
+//! uncached, and the notice says why.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -220,7 +221,13 @@ impl Shared {
 
     fn write_to(&self, state: &mut State, batch: &Batch) {
         let Ok(base) = &mut state.base else { return };
-        let Err(failed) = batch.write(base) else { return };
+        let failed = match base.loss() {
+            Some(lost) => lost,
+            None => match batch.write(base) {
+                Ok(()) => return,
+                Err(failed) => failed,
+            },
+        };
         tracing::warn!("{failed}");
         if !failed.is_corrupt() {
             return;

@@ -300,7 +300,11 @@ impl Thread {
         if entries.is_empty() {
             return;
         }
-        if let Err(e) = delta.put(&entries) {
+        let put = match delta.loss() {
+            Some(lost) => Err(lost),
+            None => delta.put(&entries),
+        };
+        if let Err(e) = put {
             tracing::warn!("{e}");
             if e.is_corrupt() {
                 self.replace_delta(&e);

@@ -84,6 +84,27 @@ fn a_damaged_manifest_is_moved_aside_with_a_notice() {
 }
 
 #[test]
+fn a_manifest_that_is_removed_in_use_is_begun_anew() {
+    for part in ["manifest.db", "manifest.db-wal"] {
+        let bench = Bench::new();
+        let checkout = bench.checkout("a");
+        let mut client = checkout.client();
+        next_tick();
+        client.build();
+        wait_until("the result is in the manifest", || status(&bench).actions == 1);
+        fs::remove_file(bench.home.dir().join(part)).expect("removes");
+        checkout.write("src/in.c", "int y;\n");
+        next_tick();
+        client.build();
+        wait_until("the notice is there", || status(&bench).notices.iter().any(|n| n.contains("while it was in use")));
+        wait_until("the result is in the manifest", || status(&bench).actions == 1);
+        // It reaches others.
+        kill(checkout.open().pid);
+        checkout.client().hit();
+    }
+}
+
+#[test]
 fn a_damaged_delta_is_moved_aside() {
     let bench = Bench::new();
     let checkout = bench.checkout("a");

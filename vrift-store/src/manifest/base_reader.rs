@@ -1,8 +1,6 @@
 //! Reading the base manifest.
 
-use std::fs;
 use std::ops::Range;
-use std::os::unix::fs::MetadataExt;
 
 use vrift_core::digest::Digest;
 use vrift_core::home::Home;
@@ -18,8 +16,6 @@ use super::{Counts, ManifestError, StoredAction};
 #[derive(Debug)]
 pub struct BaseReader {
     db: Db,
-    /// Device and inode of the database when it was opened.
-    file: Option<(u64, u64)>,
 }
 
 impl BaseReader {
@@ -29,14 +25,12 @@ impl BaseReader {
     /// [`ManifestError::Missing`] until `vriftd` has created or migrated it; [`ManifestError::Corrupt`] and
     /// [`ManifestError::Newer`].
     pub fn open(home: &Home) -> Result<Self, ManifestError> {
-        let db = Db::open_read(&home.manifest(), &BASE)?;
-        let file = identity(&db);
-        Ok(Self { db, file })
+        Ok(Self { db: Db::open_read(&home.manifest(), &BASE)? })
     }
 
-    /// Whether the database was replaced by another one since it was opened (damage, a reset): then open it again.
+    /// Whether the database, or its log, was removed or replaced since it was opened (damage, a reset): then open it again.
     pub fn is_replaced(&self) -> bool {
-        identity(&self.db) != self.file
+        self.db.is_replaced()
     }
 
     /// A number that changes when the manifest changes. For caches.
@@ -122,8 +116,4 @@ impl BaseReader {
     pub(crate) fn audit(&self) -> Audit<'_> {
         Audit(&self.db)
     }
-}
-
-fn identity(db: &Db) -> Option<(u64, u64)> {
-    fs::metadata(&db.path).ok().map(|meta| (meta.dev(), meta.ino()))
 }

@@ -176,6 +176,12 @@ impl BaseWriter {
         self.db.candidates(key)
     }
 
+    /// What is wrong where the database, or its log, was removed or replaced while this writer has it open. What it writes then
+    /// reaches nobody: drop it, and [`BaseWriter::rebuild`].
+    pub fn loss(&self) -> Option<ManifestError> {
+        self.db.is_replaced().then(|| self.db.corrupt("it was removed or replaced while it was in use"))
+    }
+
     /// The database's path, for messages.
     pub fn path(&self) -> &Path {
         &self.db.path

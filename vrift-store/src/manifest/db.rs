@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OpenFlags};
@@ -27,6 +27,8 @@ const MAX_DAMAGED: u32 = 100;
 pub(super) struct Db {
     pub(super) conn: Connection,
     pub(super) path: PathBuf,
+    /// Device and inode of the database and of its log when it was opened.
+    files: [Option<(u64, u64)>; 2],
 }
 
 /// A kind of database: its migrations, of which the nth leads from version n to n + 1. Append only: never change one that
@@ -52,7 +54,7 @@ impl Db {
             // SQLite opens what it may not write as read-only, without a word.
             return Err(ManifestError::Unwritable { path: path.to_owned(), detail: "it is read-only".to_owned() });
         }
-        let mut db = Self { conn, path: path.to_owned() };
+        let mut db = Self { conn, path: path.to_owned(), files: [None; 2] };
         db.settle()?;
         let found = db.version(schema)?;
         if found == 0 {
@@ -63,6 +65,7 @@ impl Db {
         db.conn.pragma_update(None, "synchronous", "normal").map_err(&err)?;
         db.conn.pragma_update(None, "journal_size_limit", JOURNAL_LIMIT).map_err(&err)?;
         db.migrate(found, schema)?;
+        db.files = db.look();
         Ok(db)
     }
 
@@ -76,12 +79,23 @@ impl Db {
         }
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
         let conn = Connection::open_with_flags(path, flags).map_err(ManifestError::sqlite(path))?;
-        let db = Self { conn, path: path.to_owned() };
+        let mut db = Self { conn, path: path.to_owned(), files: [None; 2] };
         db.settle()?;
         if db.version(schema)? < schema.version() {
             return Err(ManifestError::Missing { path: path.to_owned() });
         }
+        db.files = db.look();
         Ok(db)
+    }
+
+    /// Whether the database, or its log, was removed or replaced since it was opened. What is written here then reaches nobody
+    /// else, and others cannot read.
+    pub(super) fn is_replaced(&self) -> bool {
+        self.look() != self.files
+    }
+
+    fn look(&self) -> [Option<(u64, u64)>; 2] {
+        ["", "-wal"].map(|part| fs::symlink_metadata(beside(&self.path, part)).ok().map(|meta| (meta.dev(), meta.ino())))
     }
 
     pub(super) fn err(&self) -> impl Fn(rusqlite::Error) -> ManifestError + use<> {
@@ -138,13 +152,16 @@ impl Db {
     }
 }
 
+/// The file that belongs to the database at `path`, by what its name has on top.
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
 /// Moves a damaged database and what belongs to it aside, as `<name>.damaged-<n>`. Returns where it is now.
 pub(super) fn move_aside(path: &Path) -> Result<PathBuf, ManifestError> {
-    let named = |suffix: &str| {
-        let mut name = path.as_os_str().to_owned();
-        name.push(suffix);
-        PathBuf::from(name)
-    };
+    let named = |suffix: &str| beside(path, suffix);
     let free = (1..MAX_DAMAGED).map(|n| format!(".damaged-{n}")).find(|suffix| fs::symlink_metadata(named(suffix)).is_err());
     let suffix = free.unwrap_or_else(|| format!(".damaged-{MAX_DAMAGED}"));
     // The database last: as long as it is there, a process that dies in between leaves a case for the next one.

@@ -190,6 +190,12 @@ impl DeltaWriter {
         tx.commit().map_err(err)
     }
 
+    /// What is wrong where the database, or its log, was removed or replaced while this writer has it open: drop it, and
+    /// [`DeltaWriter::rebuild`].
+    pub fn loss(&self) -> Option<ManifestError> {
+        self.db.is_replaced().then(|| self.db.corrupt("it was removed or replaced while it was in use"))
+    }
+
     /// Removes entries, all or none: the delta then says nothing of these paths.
     ///
     /// # Errors

@@ -127,4 +127,6 @@ fn is_unexpected(error: &rusqlite::Error) -> bool {
             | Error::IntegralValueOutOfRange(..)
             | Error::Utf8Error(..)
     ) || matches!(error, Error::SqlInputError { error, .. } if error.code == ErrorCode::Unknown)
+        // A file ends where something was written: it was cut, or its log is gone.
+        || error.sqlite_error().is_some_and(|error| error.extended_code == rusqlite::ffi::SQLITE_IOERR_SHORT_READ)
 }

@@ -250,6 +250,28 @@ fn a_damaged_manifest_is_moved_aside_and_the_blobs_stay() {
 }
 
 #[test]
+fn a_writer_notices_that_its_database_or_its_log_is_gone() {
+    for part in ["manifest.db", "manifest.db-wal"] {
+        let (_tmp, home) = home();
+        let mut writer = BaseWriter::open(&home).expect("opens");
+        writer.insert_actions(&[insert(record("a", b"", &[blob(1)]))]).expect("inserts");
+        let reader = BaseReader::open(&home).expect("opens");
+        assert!(writer.loss().is_none() && !reader.is_replaced());
+        fs::remove_file(home.dir().join(part)).expect("removes");
+        assert!(reader.is_replaced());
+        let loss = writer.loss().expect("it notices");
+        drop(writer);
+        let (mut fresh, notice) = BaseWriter::rebuild(&home, &loss).expect("rebuilds");
+        assert!(notice.contains("while it was in use") && fresh.loss().is_none(), "{notice}");
+        fresh.insert_actions(&[insert(record("b", b"", &[]))]).expect("inserts");
+        // With a reader of the old one still open.
+        let found = BaseReader::open(&home).expect("opens").counts().expect("counts");
+        assert_eq!(found.actions, 1);
+        drop(reader);
+    }
+}
+
+#[test]
 fn a_reader_notices_that_the_database_was_replaced() {
     let (_tmp, home) = home();
     let base = BaseWriter::open(&home).expect("opens");
