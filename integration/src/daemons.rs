@@ -3,9 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use serde_json::Value;
+use vrift_core::wire::{self, Reply, Request};
 
 use crate::Result;
 
@@ -53,6 +55,20 @@ fn proc(pid: Pid) -> PathBuf {
 pub fn is_alive(pid: Pid) -> bool {
     let stat = std::fs::read_to_string(proc(pid).join("stat")).unwrap_or_default();
     stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with(['Z', 'X']))
+}
+
+/// Asks the daemon at `socket` a question, over a connection of its own.
+///
+/// # Errors
+/// It does not answer, or with an error.
+pub fn ask(socket: &Path, method: &str, params: &Value) -> Result<Value> {
+    let mut stream = wire::connect(socket, Duration::from_secs(10))?;
+    wire::write_frame(&mut stream, &Request::new(method, params, 1))?;
+    let reply: Reply<Value> = wire::decode(&wire::read_frame(&mut stream)?)?;
+    match reply.error {
+        Some(error) => Err(error.into()),
+        None => reply.result.with_context(|| format!("no answer to `{method}`")),
+    }
 }
 
 /// The daemons whose command line holds the path `home`.

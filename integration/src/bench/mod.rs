@@ -8,6 +8,8 @@
 //! | `bench-hit-cost` | what does one restored action cost? |
 //! | `bench-exec-startup` | what does it cost to start the runner of an action? |
 //! | `bench-disk` | what do ten checkouts cost on disk? |
+//! | `bench-recovery` | how soon does a build go on, and a daemon come back, after a kill? |
+//! | `bench-isolation` | what does a fault in one project cost another? |
 //!
 //! Run as `cargo run --release -p integration --bin bench-…`. With `--save`, results are kept in `benches/results`, stamped
 //! with date, machine, versions and commit.
