@@ -250,6 +250,8 @@ impl<'e> Play<'e> {
         verdict::nothing_runs(self.env.path())?;
         let scene = Scene::new(self.env.path(), self.env.vrift_home(), None, self.own_shm, sites);
         verdict::no_orphan_files(&scene)?;
+        let states = scene.sites.iter().map(|site| site.dir.join(".vrift"));
+        states.chain([self.env.vrift_home()]).try_for_each(|dir| verdict::no_half_written_files(&dir))?;
         verdict::no_shared_memory(&scene)
     }
 }

@@ -149,6 +149,18 @@ fn shown(entry: walkdir::DirEntry) -> String {
     entry.path().display().to_string()
 }
 
+/// No file that a dead process was to put in another's place is left in the folder. It goes when the file is next written.
+///
+/// # Errors
+/// There are some.
+pub fn no_half_written_files(dir: &Path) -> Result {
+    let entries = std::fs::read_dir(dir).with_context(|| format!("cannot list `{}`", dir.display()))?;
+    let names = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let left: Vec<_> = names.filter(|name| name.starts_with('.') && name.ends_with(".tmp")).collect();
+    ensure!(left.is_empty(), "left in `{}`: {left:?}", dir.display());
+    Ok(())
+}
+
 /// Files named `.vrift-<pid>-…` of processes that do not live.
 fn files_of_the_dead(dir: &Path) -> Vec<String> {
     let Ok(entries) = std::fs::read_dir(dir) else { return Vec::new() };

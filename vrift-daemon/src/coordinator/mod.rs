@@ -167,6 +167,7 @@ fn serve(args: &CoordinatorArgs) -> Result<(), StartError> {
     }
     writer.finish();
     janitor.finish();
+    projects.seal();
     tracing::info!("ended");
     Ok(())
 }

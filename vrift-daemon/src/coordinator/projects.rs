@@ -53,6 +53,8 @@ pub struct Projects {
     starting: Mutex<()>,
     /// Workers were asked to end.
     leaving: AtomicBool,
+    /// Nothing is to be written any more.
+    sealed: AtomicBool,
 }
 
 struct Known {
@@ -65,7 +67,16 @@ impl Projects {
     /// No workers yet; `program` is what to start, and starts `own` when no coordinator is there.
     pub fn new(home: Home, program: PathBuf, own: PathBuf) -> Self {
         let build = build::of_program(&own);
-        Self { home, program, own, build, live: Mutex::default(), starting: Mutex::default(), leaving: AtomicBool::new(false) }
+        Self {
+            home,
+            program,
+            own,
+            build,
+            live: Mutex::default(),
+            starting: Mutex::default(),
+            leaving: AtomicBool::new(false),
+            sealed: AtomicBool::new(false),
+        }
     }
 
     /// Finds the workers that an earlier coordinator left.
@@ -311,10 +322,21 @@ impl Projects {
         }
     }
 
+    /// Says on disk for the last time which workers live: the process is about to end, and must not do so in the middle of
+    /// writing.
+    pub fn seal(&self) {
+        self.write_registry();
+        let _live = lock(&self.live);
+        self.sealed.store(true, Ordering::SeqCst);
+    }
+
     /// Says on disk which workers live.
     pub fn write_registry(&self) {
         // The lock is held until it is written: of two writers the later one knows more.
         let live = lock(&self.live);
+        if self.sealed.load(Ordering::SeqCst) {
+            return;
+        }
         let mut all: Vec<Instance> = live.values().map(|known| known.instance.clone()).collect();
         all.sort_by(|a, b| a.slug.cmp(&b.slug));
         instances::write(&self.home.instances(), all);
