@@ -35,6 +35,8 @@ pub enum Access {
     Listing,
     /// Its content was read.
     Content,
+    /// It was there, and the action changed it: what it held before counts.
+    Before,
 }
 
 /// What was found at an input's path.

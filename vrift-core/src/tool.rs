@@ -15,7 +15,7 @@ pub enum Tool {
     BuildScript = 4,
     /// A C-family compiler driver, whatever it is asked to do.
     Cc = 5,
-    /// An archiver.
+    /// An archiver, or its indexer.
     Ar = 6,
     /// A linker that is run by itself.
     Ld = 7,
@@ -23,12 +23,27 @@ pub enum Tool {
     Script = 8,
     /// A whole run of Cargo: what is left when all its actions are done. Never executed as such.
     Build = 9,
+    /// An assembler that is run by itself.
+    As = 10,
+    /// A program that rewrites objects and programs: `strip`, `objcopy`.
+    Objcopy = 11,
 }
 
 impl Tool {
     /// Every kind.
-    pub const ALL: [Self; 9] =
-        [Self::Rustc, Self::Rustdoc, Self::Clippy, Self::BuildScript, Self::Cc, Self::Ar, Self::Ld, Self::Script, Self::Build];
+    pub const ALL: [Self; 11] = [
+        Self::Rustc,
+        Self::Rustdoc,
+        Self::Clippy,
+        Self::BuildScript,
+        Self::Cc,
+        Self::Ar,
+        Self::Ld,
+        Self::Script,
+        Self::Build,
+        Self::As,
+        Self::Objcopy,
+    ];
 
     /// The name in messages and tables; the same as in JSON.
     pub const fn name(self) -> &'static str {
@@ -42,12 +57,25 @@ impl Tool {
             Self::Ld => "ld",
             Self::Script => "script",
             Self::Build => "build",
+            Self::As => "as",
+            Self::Objcopy => "objcopy",
         }
     }
 
     /// Whether the program is Rust's, or a Rust program that Cargo has built.
     pub const fn is_rust(self) -> bool {
         matches!(self, Self::Rustc | Self::Rustdoc | Self::Clippy | Self::BuildScript)
+    }
+
+    /// Whether the program makes objects, archives and programs from C and the like.
+    pub const fn is_native(self) -> bool {
+        matches!(self, Self::Cc | Self::Ar | Self::Ld | Self::As | Self::Objcopy)
+    }
+
+    /// Whether what the program leaves depends on what its output was before: an archive gets more members, a program is stripped
+    /// where it lies.
+    pub const fn updates(self) -> bool {
+        matches!(self, Self::Ar | Self::Objcopy)
     }
 
     /// The kind of that name.

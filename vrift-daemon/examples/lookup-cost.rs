@@ -107,6 +107,7 @@ impl Client {
             umask: 0o22,
             roots: Roots::new([(Root::Project, abs(&self.root)?)]),
             recache: false,
+            stdin: None,
         })
     }
 

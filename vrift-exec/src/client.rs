@@ -8,6 +8,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use vrift_core::PROTOCOL_VERSION;
+use vrift_core::digest::Digest;
 use vrift_core::wire::{self, AbandonParams, LookupParams, LookupResult, RecordParams, RecordResult, Reply, Request, method};
 
 use crate::command::{self, Command};
@@ -49,8 +50,8 @@ impl Client {
         }
     }
 
-    /// Asks for a result.
-    pub fn lookup(&mut self, command: &Command) -> Option<LookupResult> {
+    /// Asks for a result; `stdin` is a digest of the data on standard input.
+    pub fn lookup(&mut self, command: &Command, stdin: Option<Digest>) -> Option<LookupResult> {
         let params = LookupParams {
             protocol: PROTOCOL_VERSION,
             session: command.session.clone(),
@@ -62,6 +63,7 @@ impl Client {
             umask: command::umask(),
             roots: command.roots.clone(),
             recache: command.recache(),
+            stdin,
         };
         self.call(method::ACTION_LOOKUP, params)
     }

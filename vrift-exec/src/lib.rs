@@ -6,6 +6,7 @@
 //!
 //! - [`command`]: what was asked for;
 //! - [`client`]: the worker's answers;
+//! - `stdin`: the data that it is given;
 //! - `restore`: putting a result in place;
 //! - `tracer`: running the program for real and watching it;
 //! - `record`: turning what was seen into inputs and outputs;
@@ -23,14 +24,17 @@ mod flags;
 pub mod plain;
 mod record;
 mod restore;
+mod stdin;
 #[allow(unsafe_code)]
 mod tracer;
 
+use vrift_core::digest::Digest;
 use vrift_core::wire::{AbandonParams, HitPlan, LookupResult, MissPlan};
 use vrift_store::Cas;
 
 use crate::client::Client;
 use crate::command::Command;
+use crate::stdin::Input;
 
 /// Runs the command that the program's arguments and environment describe: `vrift-exec <kind> <program> <name> <arguments>`.
 /// Returns the exit status; a command that died of a signal makes this process die of the same.
@@ -42,8 +46,30 @@ pub fn run() -> u8 {
             return 2;
         }
     };
+    // Before anything is opened: where standard input is closed, its number is free.
+    let stdin = match stdin::take(&command) {
+        Ok(stdin) => stdin,
+        Err(error) => {
+            eprintln!("vrift-exec: cannot read standard input: {error}");
+            return 1;
+        }
+    };
     let Some(mut client) = Client::connect(&command) else { return plain::exec(&command) };
-    match client.lookup(&command) {
+    let stdin = match stdin {
+        Input::None => None,
+        Input::Data(digest) => Some(digest),
+        Input::Endless => {
+            client.abandon(&AbandonParams {
+                session: command.session.clone(),
+                key: Digest::of(&[]),
+                label: command.label(),
+                reason: "it may read from a terminal or a device on standard input".to_owned(),
+                failed_hit: None,
+            });
+            return plain::exec(&command);
+        }
+    };
+    match client.lookup(&command, stdin) {
         Some(LookupResult::Hit(plan)) => hit(&command, &mut client, &plan),
         Some(LookupResult::Miss(plan)) => miss(&command, &mut client, plan),
         Some(LookupResult::Uncached { .. }) | None => plain::exec(&command),

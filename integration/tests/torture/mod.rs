@@ -6,6 +6,7 @@ mod breaks_machine;
 mod breaks_processes;
 mod breaks_programs;
 mod ignores;
+mod native_notices;
 mod notices_env;
 mod notices_files;
 mod notices_flags;

@@ -39,6 +39,12 @@ pub fn is_probe(tool: Tool, argv: &[ByteText]) -> bool {
     rust(tool) && args.iter().any(asks) && !args.iter().any(names_a_file)
 }
 
+/// Whether an argument asks for code for the processor that the compiler runs on.
+pub fn is_for_this_processor(arg: &[u8]) -> bool {
+    let native = |option: &[u8]| arg.strip_prefix(option).is_some_and(|rest| rest == b"native");
+    native(b"-march=") || native(b"-mtune=") || native(b"-mcpu=") || arg.ends_with(b"target-cpu=native")
+}
+
 /// The terminal's width, which wraps rendered warnings and nothing else. Cargo itself replays warnings at their old width.
 fn is_width(arg: &[u8]) -> bool {
     arg == b"--diagnostic-width" || arg.starts_with(b"--diagnostic-width=")

@@ -126,13 +126,14 @@ pub fn sounds_secret(name: &[u8]) -> bool {
 /// Whether a program asks for variables by name alone, so that those it asked for are all that it saw. Any other program
 /// may have listed them all.
 pub fn reads_env_by_name(program: &[u8]) -> bool {
-    const KNOWN: [&[u8]; 25] = [
+    const KNOWN: [&[u8]; 28] = [
         b"rustc",
         b"rustdoc",
         b"clippy-driver",
         b"cc1",
         b"cc1plus",
         b"cc1obj",
+        b"cc1objplus",
         b"collect2",
         b"lto1",
         b"lto-wrapper",
@@ -141,6 +142,8 @@ pub fn reads_env_by_name(program: &[u8]) -> bool {
         b"ld.bfd",
         b"ld.gold",
         b"ld.lld",
+        b"ld.mold",
+        b"gold",
         b"lld",
         b"rust-lld",
         b"mold",

@@ -17,7 +17,7 @@ pub fn label(tool: Tool, argv: &[ByteText], env: &[ByteText]) -> String {
     match tool {
         Tool::Rustc | Tool::Clippy | Tool::Rustdoc => rust(tool, argv, &var("CARGO_PKG_VERSION").unwrap_or_default()),
         Tool::BuildScript => format!("{} build script run", package()),
-        Tool::Cc | Tool::Ar | Tool::Ld | Tool::Script | Tool::Build => plain(argv),
+        Tool::Cc | Tool::Ar | Tool::Ld | Tool::As | Tool::Objcopy | Tool::Script | Tool::Build => plain(argv),
     }
 }
 

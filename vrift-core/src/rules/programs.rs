@@ -35,18 +35,33 @@ pub fn classify(program: &[u8], out_dir: bool, enclosing: Enclosing) -> Option<T
     }
     match name {
         _ if out_dir && name.starts_with(b"build-script-") => Some(Tool::BuildScript),
-        _ if is_archiver(name) => Some(Tool::Ar),
-        b"ld" | b"ld.bfd" | b"ld.gold" | b"ld.lld" | b"lld" | b"mold" => Some(Tool::Ld),
-        _ => None,
+        b"cc1" | b"cc1plus" => Some(Tool::Cc),
+        _ => OTHERS.iter().find(|(names, _)| is_one_of(name, names)).map(|(_, tool)| *tool),
     }
 }
 
+/// Drivers of the C family.
+const C_DRIVERS: [&[u8]; 8] = [b"cc", b"c++", b"gcc", b"g++", b"clang", b"clang++", b"c89", b"c99"];
+
+/// Archivers and their indexers.
+const ARCHIVERS: [&[u8]; 2] = [b"ar", b"ranlib"];
+
+/// What is an action outside actions alone: inside one it is a part of that.
+const OTHERS: [(&[&[u8]], Tool); 4] = [
+    (&ARCHIVERS, Tool::Ar),
+    (&[b"ld", b"ld.bfd", b"ld.gold", b"ld.lld", b"ld.mold", b"gold", b"lld", b"mold"], Tool::Ld),
+    (&[b"as"], Tool::As),
+    (&[b"strip", b"objcopy"], Tool::Objcopy),
+];
+
 /// Whether `name` is a driver of the C family: `cc`, `gcc-12`, `x86_64-linux-gnu-g++`, `clang++-16`, …
 pub fn is_c_driver(name: &[u8]) -> bool {
-    let name = strip_version(name);
-    [&b"cc"[..], b"c++", b"gcc", b"g++", b"clang", b"clang++", b"c89", b"c99"]
-        .iter()
-        .any(|driver| name.strip_suffix(*driver).is_some_and(|prefix| prefix.is_empty() || prefix.ends_with(b"-")))
+    is_one_of(name, &C_DRIVERS)
+}
+
+/// Whether `name` is a program that reads C itself: what a driver starts, or clang, which is its own.
+pub fn is_c_compiler(name: &[u8]) -> bool {
+    is_one_of(name, &[b"cc1", b"cc1plus", b"cc1obj", b"cc1objplus", b"clang", b"clang++"])
 }
 
 /// Whether an argument of a C driver makes it compile and not just preprocess or link. A linking clang warns of options that only
@@ -62,10 +77,13 @@ pub fn maps_paths(arg: &[u8]) -> bool {
 
 /// Whether `name` is an archiver or its indexer, prefixed or not.
 pub fn is_archiver(name: &[u8]) -> bool {
+    is_one_of(name, &ARCHIVERS)
+}
+
+/// Whether `name` is one of `names`, with or without a target in front and a version behind: `x86_64-linux-gnu-gcc-12`.
+fn is_one_of(name: &[u8], names: &[&[u8]]) -> bool {
     let name = strip_version(name);
-    [&b"ar"[..], b"ranlib"]
-        .iter()
-        .any(|tool| name.strip_suffix(*tool).is_some_and(|prefix| prefix.is_empty() || prefix.ends_with(b"-")))
+    names.iter().any(|known| name.strip_suffix(*known).is_some_and(|prefix| prefix.is_empty() || prefix.ends_with(b"-")))
 }
 
 /// `gcc-12` and `clang-16.0` without what follows the last dash.
@@ -89,10 +107,20 @@ mod tests {
         for cc in ["cc", "gcc-12", "x86_64-linux-gnu-g++", "clang++-16", "c++"] {
             assert_eq!(top(cc, false), Some(Tool::Cc), "{cc}");
         }
-        for other in ["/usr/bin/ccache", "sccache", "rustc-wrapper", "distcc", "git", "cargo"] {
+        for other in ["/usr/bin/ccache", "sccache", "rustc-wrapper", "distcc", "git", "cargo", "nm", "atlas"] {
             assert_eq!(top(other, false), None, "{other}");
         }
         assert_eq!(top("/usr/bin/gcc-ar-12", false), Some(Tool::Ar));
+        for (name, tool) in [
+            ("/usr/libexec/gcc/x86_64-linux-gnu/12/cc1", Tool::Cc),
+            ("x86_64-linux-gnu-as", Tool::As),
+            ("arm-none-eabi-ld.gold", Tool::Ld),
+            ("llvm-strip-16", Tool::Objcopy),
+            ("objcopy", Tool::Objcopy),
+        ] {
+            assert_eq!(top(name, false), Some(tool), "{name}");
+            assert_eq!(classify(name.as_bytes(), false, Enclosing::Nesting), None, "{name}");
+        }
         assert_eq!(classify(b"rustc", false, Enclosing::Whole), None);
         assert_eq!(classify(b"cc", false, Enclosing::Nesting), Some(Tool::Cc));
         assert_eq!(classify(b"ar", false, Enclosing::Nesting), None);

@@ -126,6 +126,9 @@ pub struct LookupParams {
     /// Do not look; answer with a miss that is to be recorded.
     #[serde(default)]
     pub recache: bool,
+    /// Of the data on standard input, where the command may read it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stdin: Option<Digest>,
 }
 
 /// [`method::ACTION_LOOKUP`].

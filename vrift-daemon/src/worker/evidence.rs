@@ -11,6 +11,9 @@
 //!    start, or was seen unchanged by the look-up. Adopting an output changes its inode's times although not its content:
 //!    with Cargo's pipelining, a crate is compiled from a library whose own run is being recorded meanwhile.
 //!
+//! Of a file that the run itself changed there is nothing to look at afterwards. What the look-up read of it counts, and the last
+//! thing before the run is to see whether it still looks the same ([`Before::forget_changed`]).
+//!
 //! Times of files are compared with the client's coarse clock, the one that the kernel stamps files with: a file that changes
 //! after the start has at least that time. Times of the worker's own are compared with each other.
 
@@ -33,6 +36,8 @@ struct Sighting {
     blob_like: bool,
     /// A later change is sure to show.
     sure: bool,
+    /// What was in it, where that was read or known.
+    content: Option<Digest>,
 }
 
 /// What was seen before a run began.
@@ -58,8 +63,29 @@ impl Before {
         let sight = look(path).ok()?;
         let stamp = sight.stamp;
         let sure = digests.will_show_change(as_path(path), &stamp, looked);
-        self.seen.insert(path.into(), Sighting { stamp, blob_like: is_blob_like(&sight), sure });
+        self.seen.insert(path.into(), Sighting { stamp, blob_like: is_blob_like(&sight), sure, content: None });
         Some(sight)
+    }
+
+    /// The file that was looked at has this content.
+    pub fn learn(&mut self, path: &[u8], content: Digest) {
+        if let Some(sighting) = self.seen.get_mut(path) {
+            sighting.content = Some(content);
+        }
+    }
+
+    /// What the file held when the look-up came.
+    pub fn content(&self, path: &[u8]) -> Option<Digest> {
+        self.seen.get(path)?.content
+    }
+
+    /// Time has passed: the content of files that have changed since is not known any more.
+    pub fn forget_changed(&mut self) {
+        for (path, sighting) in &mut self.seen {
+            if sighting.content.is_some() && look(path).is_ok_and(|sight| sight.stamp != sighting.stamp) {
+                sighting.content = None;
+            }
+        }
     }
 }
 
@@ -165,7 +191,7 @@ mod tests {
 
     fn seen(stamp: Stamp, sure: bool) -> Before {
         let mut before = before();
-        before.seen.insert(b"/f"[..].into(), Sighting { stamp, blob_like: true, sure });
+        before.seen.insert(b"/f"[..].into(), Sighting { stamp, blob_like: true, sure, content: None });
         before
     }
 

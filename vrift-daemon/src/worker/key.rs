@@ -6,6 +6,8 @@
 //! | program's content | yes | another compiler, another result |
 //! | program's path | yes, known roots replaced | programs find their libraries by it, and some print it (`rustc --print sysroot`) |
 //! | arguments | those that matter, known roots replaced | see [`rules::request_argv`] |
+//! | data on standard input | its digest, where the command may read it | it may be the source |
+//! | this processor | where an argument asks for its kind (`-march=native`) | it decides which instructions are used |
 //! | working folder | yes, known roots replaced; not for [probes](rules::is_probe) | relative paths start there |
 //! | umask | yes | modes of outputs |
 //! | variables of [`rules::key_env`] | yes, known roots replaced, by name | they steer the loader, or tell variants apart |
@@ -16,9 +18,11 @@
 use vrift_core::action::Request;
 use vrift_core::bytes::ByteText;
 use vrift_core::digest::{Digest, FieldHasher};
-use vrift_core::paths::AbsPath;
+use vrift_core::paths::{AbsPath, TemplateText};
 use vrift_core::rules;
 use vrift_core::wire::LookupParams;
+
+use super::processor;
 
 /// Keeps these digests apart from any other; a new number makes every stored action unreachable.
 const DOMAIN: &str = "vrift-action-1";
@@ -26,11 +30,19 @@ const DOMAIN: &str = "vrift-action-1";
 /// What is asked for, without this checkout's paths.
 pub fn request(params: &LookupParams, program_digest: Digest) -> Request {
     let cwd = if rules::is_probe(params.tool, &params.argv) { &AbsPath::root() } else { &params.cwd };
+    let mut argv = rules::request_argv(params.tool, &params.argv, &params.roots);
+    let mut more = |text: String| argv.push(TemplateText { bytes: text.as_str().into(), ..TemplateText::default() });
+    if let Some(stdin) = params.stdin {
+        more(format!("<standard input {stdin}>"));
+    }
+    if params.argv.iter().any(|arg| rules::is_for_this_processor(arg)) {
+        more(format!("<this processor {}>", processor::digest()));
+    }
     Request {
         tool: params.tool,
         program: params.roots.template_path(&params.program),
         program_digest,
-        argv: rules::request_argv(params.tool, &params.argv, &params.roots),
+        argv,
         cwd: params.roots.template_path(cwd),
         umask: params.umask,
     }
@@ -84,6 +96,7 @@ mod tests {
             umask: 0o22,
             roots: Roots::new([(Root::Project, abs(root))]),
             recache: false,
+            stdin: None,
         }
     }
 
@@ -115,6 +128,9 @@ mod tests {
             changed(|p| p.argv[1] = "--out=/w/a/other".into()),
             changed(|p| p.cwd = abs("/w/a/sub")),
             changed(|p| p.umask = 0),
+            changed(|p| p.stdin = Some(Digest::of(b"int x;"))),
+            changed(|p| p.stdin = Some(Digest::of(b"int y;"))),
+            changed(|p| p.argv.push("-march=native".into())),
             changed(|p| p.env[0] = "CARGO_FEATURE_A=".into()),
             changed(|p| p.env.truncate(2)),
         ];

@@ -28,6 +28,9 @@ const LEASE_WAIT: Duration = Duration::from_secs(60);
 /// Named files up to this size tell pieces of work apart that have the same key.
 const MAX_NAMED_FILE: u64 = 1 << 20;
 
+/// The same for programs that change a named file where it lies: there is no other time to read it.
+const MAX_UPDATED_FILE: u64 = 256 << 20;
+
 /// What the search for a result gave.
 pub enum Found {
     Hit(Arc<Candidate>, Restoration),
@@ -72,6 +75,7 @@ pub fn lookup(worker: &Worker, session: &mut Session, params: LookupParams) -> L
         if !params.recache {
             (lease, found) = take_turn(worker, &key, &world, work, found);
         }
+        before.forget_changed();
     }
     match found {
         Found::Hit(candidate, restoration) => {
@@ -204,16 +208,19 @@ fn take_turn(
 fn look_at_named_files(worker: &Worker, params: &LookupParams, key: &Digest, before: &mut Before) -> Digest {
     let mut work = FieldHasher::new("vrift-work-1");
     work.field(key.as_bytes());
-    for path in params.argv.iter().skip(1).filter_map(|arg| named_path(arg, &params.cwd)) {
+    let updates = params.tool.updates();
+    let largest = if updates { MAX_UPDATED_FILE } else { MAX_NAMED_FILE };
+    // `strip prog`: a word that does not look like a path may be one, too.
+    let named = |arg| named_path(arg, &params.cwd).or_else(|| AbsPath::resolve(&params.cwd, arg).ok().filter(|_| updates));
+    for path in params.argv.iter().skip(1).filter_map(named) {
         let Some(sight) = before.look(path.as_bytes(), &worker.digests).filter(Sight::is_file) else { continue };
         let known = match worker.digests.peek(path.as_bytes(), &sight, None) {
             Some(known) => Some(known),
-            None if sight.stamp.size <= MAX_NAMED_FILE => {
-                worker.digests.content(path.as_bytes(), &sight, None).ok().map(|(_, k)| k)
-            }
+            None if sight.stamp.size <= largest => worker.digests.content(path.as_bytes(), &sight, None).ok().map(|(_, k)| k),
             None => None,
         };
         if let Some(known) = known {
+            before.learn(path.as_bytes(), known.digest);
             work.field(params.roots.template_path(&path).as_bytes()).field(known.digest.as_bytes());
         }
     }

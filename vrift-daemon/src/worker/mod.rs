@@ -30,6 +30,7 @@ mod ledger;
 mod lookup;
 mod nearest;
 mod notices;
+mod processor;
 mod record;
 mod scripts;
 mod service;

@@ -141,6 +141,10 @@ impl Finder<'_> {
             Access::Link => self.link(path),
             Access::Listing => self.listing(path),
             Access::Content => self.content(path),
+            Access::Before => match self.before.content(path.as_bytes()) {
+                Some(digest) => Ok(InputState::Content(digest)),
+                None => Err(format!("it changed a file that was there before: {path}")),
+            },
         }
     }
 

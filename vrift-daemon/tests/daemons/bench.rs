@@ -148,6 +148,7 @@ impl Client {
             umask: 0o22,
             roots: roots(root),
             recache: false,
+            stdin: None,
         };
         let connection = Connection::connect(socket, SOON).expect("connects");
         Self { connection, root: root.to_owned(), source: source.to_owned(), params }

@@ -27,6 +27,16 @@ pub struct PathFacts {
     pub existed: bool,
     /// Its old content lives on in what the run left.
     pub content_kept: bool,
+    /// It was opened for writing, and not replaced since.
+    pub opened: bool,
+}
+
+impl PathFacts {
+    /// What it held before may show in what the run left.
+    fn uses_what_was_there(&self, updates: bool) -> bool {
+        let was_there = self.existed || self.before.is_some_and(|before| before != Access::Absent);
+        self.content_kept || self.read || (updates && was_there)
+    }
 }
 
 /// Everything that the run touched.
@@ -152,16 +162,22 @@ fn note(seen: &mut Seen, made: &mut HashSet<AbsPath>, event: &Event, errno: u16,
         EventKind::OpenWrite => {
             facts.existed |= first && event.flags & flag::EXISTED != 0;
             facts.content_kept |= first && event.flags & (flag::EXISTED | flag::TRUNCATED) == flag::EXISTED && !incremental;
+            facts.opened = true;
         }
         EventKind::Mkdir => {
             made.insert(path);
         }
-        EventKind::Remove => facts.existed |= first,
+        EventKind::Remove => {
+            facts.existed |= first;
+            facts.opened = false;
+        }
         EventKind::RenameFrom | EventKind::Modify => {
             facts.existed |= first;
             facts.content_kept |= first && !incremental;
+            facts.opened &= event.kind == EventKind::Modify;
         }
         EventKind::RenameTo => {
+            facts.opened = false;
             made.insert(path);
         }
         _ => {}
@@ -238,13 +254,25 @@ fn unlisted_folders(command: &Command) -> HashSet<Vec<u8>> {
 }
 
 impl Seen {
+    /// Whether the run of a compiler or the like changed a file of which it used the content, or may have. (Of other programs
+    /// nobody knows what else the content steered.)
+    pub fn is_updated(&self, command: &Command, facts: &PathFacts) -> bool {
+        command.tool.is_native() && facts.changed && facts.uses_what_was_there(command.tool.updates())
+    }
+
     /// What must hold before the run for its result to be the same.
     pub fn claims(&self, command: &Command) -> Vec<InputClaim> {
         let compiler = command.tool != Tool::BuildScript && command.tool != Tool::Script;
         let mut claims = Vec::new();
         for (path, facts) in &self.paths {
+            if self.is_updated(command, facts) {
+                claims.push(InputClaim { path: path.clone(), access: Access::Before });
+                continue;
+            }
             let Some(mut access) = facts.before else { continue };
-            if facts.changed && (compiler || access != Access::Absent) {
+            // An archive that is there gets more members: that none was there counts.
+            let counts = access == Access::Absent && (!compiler || command.tool.updates());
+            if facts.changed && !counts {
                 // Compilers look whether they can write what they are about to replace. What anybody read before changing it
                 // is refused elsewhere.
                 continue;

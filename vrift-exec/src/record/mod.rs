@@ -6,6 +6,7 @@ mod accesses;
 mod content;
 mod direct;
 mod environment;
+mod native;
 mod outputs;
 mod programs;
 mod resolve;
@@ -20,6 +21,7 @@ use vrift_store::Cas;
 use crate::command::Command;
 use crate::tracer::Finished;
 use crate::{dates, dump};
+use outputs::Times;
 
 /// Why a run is not stored: one sentence for `vrift why`.
 pub type Reason = String;
@@ -34,11 +36,13 @@ pub fn record(command: &Command, plan: MissPlan, finished: &Finished) -> Result<
         dump::dump(dir, &plan.label, trace);
     }
     whole::check(finished, trace)?;
+    native::check_clock(trace)?;
     let seen = accesses::collect(command, trace)?;
     let env_closed = programs::examine(command, trace, &seen)?;
     let env = environment::inputs(command, trace, env_closed);
     let cas = Cas::open(command.source.as_path());
-    let left = outputs::collect(command, &cas, &seen, dates::needs_own_time(command, plan.build_script.as_ref()))?;
+    let times = Times { started_ns: finished.started_ns, own: dates::needs_own_time(command, plan.build_script.as_ref()) };
+    let left = outputs::collect(command, &cas, &seen, times)?;
     let said = said::chunks(command, finished)?;
     let bound = if left.bound || said.bound { per_checkout(command) } else { Vec::new() };
     Ok(RecordParams {

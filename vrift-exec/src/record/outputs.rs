@@ -13,6 +13,7 @@ use vrift_store::{Cas, Ingest};
 use super::Reason;
 use super::accesses::{PathFacts, Seen};
 use super::content::{Content, Reader};
+use super::native::{self, Form};
 use crate::command::Command;
 use crate::dates;
 
@@ -28,13 +29,22 @@ pub struct Left {
 /// More outputs than this make no action.
 const MOST_OUTPUTS: usize = 100_000;
 
-/// Collects the outputs. Where `own_time` is asked for, one artifact keeps its inode and time; see [`dates`].
-pub fn collect(command: &Command, cas: &Cas, seen: &Seen, own_time: bool) -> Result<Left, Reason> {
+/// What matters of times.
+#[derive(Clone, Copy)]
+pub struct Times {
+    /// See [`crate::tracer::Finished`].
+    pub started_ns: u64,
+    /// One artifact keeps its inode and time; see [`dates`].
+    pub own: bool,
+}
+
+/// Collects the outputs.
+pub fn collect(command: &Command, cas: &Cas, seen: &Seen, times: Times) -> Result<Left, Reason> {
     // rustc makes metadata for everything, and throws away what is no library's.
     let is_left = |path: &AbsPath| dates::is_metadata(path.file_name()) && path.as_path().exists();
     let has_metadata = seen.paths.iter().any(|(path, facts)| facts.changed && is_left(path));
     let reader = Reader::new(command.roots.per_checkout());
-    let mut collector = Collector { command, cas, seen, reader, own_time, has_metadata, left: Left::default() };
+    let mut collector = Collector { command, cas, seen, reader, times, has_metadata, left: Left::default() };
     for (path, facts) in seen.paths.iter().filter(|(_, facts)| facts.changed) {
         collector.one(path, facts)?;
     }
@@ -49,7 +59,7 @@ struct Collector<'a> {
     cas: &'a Cas,
     seen: &'a Seen,
     reader: Reader,
-    own_time: bool,
+    times: Times,
     has_metadata: bool,
     left: Left,
 }
@@ -63,8 +73,12 @@ impl Collector<'_> {
         if !self.is_inside(path) {
             return Err(format!("it wrote outside the project: {path}"));
         }
-        if facts.content_kept || (meta.is_file() && (facts.read || self.was_looked_at(facts))) {
+        let updated = meta.is_file() && self.seen.is_updated(self.command, facts);
+        if !updated && (facts.content_kept || (meta.is_file() && (facts.read || self.was_looked_at(facts)))) {
             return Err(format!("it changed a file that was there before: {path}"));
+        }
+        if facts.opened && meta.file_type().is_symlink() {
+            return Err(format!("it wrote through a symbolic link: {path}"));
         }
         self.add(path, &meta)
     }
@@ -121,13 +135,21 @@ impl Collector<'_> {
         let mut place = place_of(self.command, path, optional);
         let store = |e: vrift_store::CasError| e.to_string();
         let ingest = |how| self.cas.ingest_file(path.as_path(), how, content.digest, &content.stamp).map_err(store);
-        let template = if content.names_root && !optional { self.template(path, &content)? } else { None };
+        let form = native::form(self.command, path, &content, self.times.started_ns)?;
+        self.left.bound |= form == Form::Opaque;
+        let template = match form {
+            Form::Plain if content.names_root && !optional => self.template(path, &content)?,
+            _ => {
+                self.left.bound |= content.names_root && !optional;
+                None
+            }
+        };
         let blob = match (template, place) {
             (Some(template), _) => {
                 place = Place::Render;
                 self.cas.insert_bytes(&template).map_err(store)?
             }
-            (None, Place::Link) if self.own_time && !optional && dates::is_dated(path.file_name(), self.has_metadata) => {
+            (None, Place::Link) if self.times.own && !optional && dates::is_dated(path.file_name(), self.has_metadata) => {
                 ingest(Ingest::Keep)?
             }
             (None, Place::Link) => ingest(Ingest::Link)?,

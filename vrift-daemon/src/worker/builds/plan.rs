@@ -140,6 +140,7 @@ impl Command {
             umask: params.umask,
             roots: roots.clone(),
             recache: false,
+            stdin: None,
         })
     }
 }
