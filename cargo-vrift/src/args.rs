@@ -25,7 +25,7 @@ const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (parts ", env!("VRIFT
 /// A build cache that sits under Cargo, npm and Make.
 #[derive(Parser, Debug)]
 #[command(name = "vrift", version = VERSION, arg_required_else_help = true, max_term_width = 100)]
-#[command(after_help = "VRIFT_DISABLE=1 switches everything off. Builds: `cargo vrift build`, `vrift run -- make -j8`.")]
+#[command(after_help = "VRIFT_DISABLE=1 switches everything off. Builds: `cargo vrift build`, `vrift make -j8`, `vrift ninja`.")]
 pub struct LowArgs {
     /// What to do.
     #[command(subcommand)]
@@ -63,6 +63,9 @@ pub enum Command {
     Stop(Stop),
     /// Forget what is kept for this project: its worker, its digests, its history. The store and the settings stay.
     Delete,
+    /// Any other program: `vrift make -j8` is `vrift run -- make -j8`.
+    #[command(external_subcommand)]
+    Program(Vec<OsString>),
 }
 
 /// A command to run.
@@ -206,6 +209,15 @@ mod tests {
             assert_eq!(words, ["make", "-j8", "--help"]);
         }
         assert_eq!(LowArgs::try_parse_from(["vrift", "run"]).expect_err("nothing to run").exit_code(), 2);
+    }
+
+    #[test]
+    fn what_is_no_command_is_a_program_and_commands_win() {
+        let parse = |line: &[&str]| LowArgs::try_parse_from(line).expect("parses").command;
+        let Command::Program(words) = parse(&["vrift", "make", "-j8", "--help", "status"]) else { panic!("no program") };
+        assert_eq!(words, ["make", "-j8", "--help", "status"]);
+        assert!(matches!(parse(&["vrift", "ps"]), Command::Ps(_)));
+        assert!(matches!(parse(&["vrift", "./build.sh"]), Command::Program(_)));
     }
 
     #[test]

@@ -8,6 +8,7 @@
 //! | [`product`] | vrift's own programs, built once |
 //! | [`host`] | the machine's toolchain, and what results are stamped with |
 //! | [`crates_io`], [`projects`] | real projects from crates.io |
+//! | [`debian`], [`native`] | real projects in C and C++ from Debian |
 //! | [`judge`] | which programs really ran, as `strace` saw it |
 //! | [`strace`], [`access`], [`traces`] | which paths really were looked at, and what vrift's traces say |
 //! | [`snapshot`], [`archive`] | whole folders, compared byte for byte |
@@ -30,11 +31,13 @@ pub mod checkout;
 pub mod command;
 pub mod crates_io;
 pub mod daemons;
+pub mod debian;
 pub mod disk;
 pub mod env;
 pub mod host;
 pub mod judge;
 pub mod lives;
+pub mod native;
 pub mod product;
 pub mod projects;
 pub mod right;

@@ -1,5 +1,7 @@
 //! Finding the project that a command is run for.
 
+mod make;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -16,7 +18,7 @@ pub enum RootKind {
     Cargo,
     /// The outermost `package.json` with `workspaces`, else the nearest one.
     Npm,
-    /// The folder of the Makefile.
+    /// The folder of the Makefile, or of what other native build tools read; see [`make`].
     Make,
     /// The work tree of a git repository.
     Git,
@@ -93,8 +95,8 @@ fn detect(cwd: &Path) -> (PathBuf, RootKind) {
         if dir.join("package.json").is_file() {
             return (npm_root(dir), RootKind::Npm);
         }
-        if MAKEFILES.iter().any(|name| dir.join(name).is_file()) {
-            return (dir.to_owned(), RootKind::Make);
+        if make::is_marked(dir) {
+            return (make::root(dir), RootKind::Make);
         }
     }
     match here.ancestors().find(|dir| dir.join(".git").exists()) {
@@ -102,9 +104,6 @@ fn detect(cwd: &Path) -> (PathBuf, RootKind) {
         None => (here, RootKind::Cwd),
     }
 }
-
-/// The names that GNU make tries, in its order.
-const MAKEFILES: [&str; 3] = ["GNUmakefile", "makefile", "Makefile"];
 
 /// The workspace root of the package in `dir`, by Cargo's rules: `package.workspace`, else the nearest ancestor with a
 /// `[workspace]` table that does not exclude the package, else the package itself.

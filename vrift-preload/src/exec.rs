@@ -4,7 +4,7 @@
 //! |---|---|
 //! | worth an action, by [`vrift_core::rules::classify`] | `vrift-exec <kind> <program> <arguments>` |
 //! | one that the preload cannot follow | itself, without the preload; the enclosing action is told |
-//! | outside any action, from the target folder (a test, `cargo run`) | itself, without the preload: it is the user's own |
+//! | outside any action, from the target folder, and no script (a test, `cargo run`) | itself, without the preload: it is the user's own |
 //! | a C compiler inside an action | itself, with an option that keeps the checkout's path out of debug information |
 //! | any other | itself, with preload and context |
 
@@ -125,12 +125,13 @@ unsafe fn judge(context: &Context<'_>, trace: Option<&Trace>, path: *const c_cha
             return Verdict::Action(tool);
         }
     }
-    if trace.is_none() && own_program(context, name) {
-        return Verdict::Leave;
-    }
     let mut room = [0; 256];
     // SAFETY: as above.
     let mut program = unsafe { elf::inspect(path, &mut room) };
+    // A script there is part of the build: `libtool`, `config.status`.
+    if trace.is_none() && own_program(context, name) && !matches!(program, Program::Script { .. }) {
+        return Verdict::Leave;
+    }
     if let Program::Script { interpreter } = program {
         if let (Some(trace), Some(name)) = (trace, room.get(..interpreter)) {
             trace.known_path(EventKind::OpenRead, 0, name);

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use vrift_core::paths::AbsPath;
-use vrift_core::root::Project;
+use vrift_core::root::{Project, RootKind};
 
 use super::LowArgs;
 use super::config::{Dirs, Sources};
@@ -44,6 +44,17 @@ impl Places {
             tmp: place(var("TMPDIR").map_or_else(|| PathBuf::from("/tmp"), PathBuf::from)),
             home: home.and_then(place),
         }
+    }
+
+    /// The same for a build in `folder`, which may lie outside the sources that are the project: CMake and `configure` allow it.
+    #[must_use]
+    pub fn built_in(mut self, project: &Project, folder: &Path) -> Self {
+        let real = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
+        let real = AbsPath::try_from(real.as_path()).ok();
+        if let Some(folder) = real.filter(|real| project.kind == RootKind::Make && real.below(&project.root).is_none()) {
+            self.target = Some(folder);
+        }
+        self
     }
 }
 
@@ -94,7 +105,6 @@ fn ask_cargo(cargo: &Path, cwd: &Path, low: &LowArgs) -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use vrift_core::root::RootKind;
 
     fn project(dir: &Path) -> Project {
         Project::at(dir, RootKind::Cargo, None).expect("canonical")

@@ -78,5 +78,6 @@ pub fn run() -> Result<ExitCode, Error> {
         Command::Daemon(args) => daemon::run(&args),
         Command::Stop(args) => stop::run(&HiArgs::find()?, &args),
         Command::Delete => delete::run(&HiArgs::find()?),
+        Command::Program(words) => front::program(words),
     }
 }

@@ -10,11 +10,13 @@
 //! the command running: the hooked programs find no worker and run for real.
 
 mod child;
+mod folder;
 mod opening;
 mod setup;
 pub use setup::load;
 mod summary;
 mod whole;
+mod wrapper;
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::process::CommandExt;
@@ -40,6 +42,8 @@ pub struct Job {
     pub class: Class,
     /// Whether the program is Cargo.
     pub cargo: bool,
+    /// The name that the program is to be called by, where that is not its path.
+    pub name: Option<OsString>,
 }
 
 /// Runs Cargo with `words`: `cargo vrift …` and `vrift cargo …`.
@@ -49,7 +53,7 @@ pub struct Job {
 pub fn cargo(words: Vec<OsString>) -> Result<ExitCode, Error> {
     let low = LowArgs::scan(&words);
     let program = find_cargo(&low)?;
-    run(&Job { program, class: low.class(), words, low, cargo: true })
+    run(&Job { program, class: low.class(), words, low, cargo: true, name: None })
 }
 
 /// Runs any command: `vrift run -- …`.
@@ -66,9 +70,26 @@ pub fn command(mut words: Vec<OsString>) -> Result<ExitCode, Error> {
         .ok_or_else(|| Error::NoProgram { program: name.to_string_lossy().into_owned(), origin: " in PATH" })?;
     if program.file_name() == Some(OsStr::new("cargo")) {
         let low = LowArgs::scan(&words);
-        return run(&Job { program, class: low.class(), words, low, cargo: true });
+        return run(&Job { program, class: low.class(), words, low, cargo: true, name: None });
     }
-    run(&Job { program, words, low: LowArgs::default(), class: Class::Other, cargo: false })
+    let job = Job { program, words, low: LowArgs::default(), class: Class::Other, cargo: false, name: Some(name) };
+    match wrapper::tool(&job.program) {
+        Some(tool) => Err(wrapper::run(&job, tool)),
+        None => run(&job),
+    }
+}
+
+/// Runs a program that stands where a command of vrift's own would: `vrift make -j8`.
+///
+/// # Errors
+/// Where there is no such program.
+pub fn program(words: Vec<OsString>) -> Result<ExitCode, Error> {
+    command(words).map_err(|error| match error {
+        Error::NoProgram { program, .. } => {
+            Error::Usage(format!("`{program}` is neither a command of vrift nor a program in PATH"))
+        }
+        other => other,
+    })
 }
 
 /// The Cargo that runs us, else the one in `PATH`. A toolchain in the arguments is for rustup's `cargo`, which is in `PATH`.
@@ -111,7 +132,11 @@ fn is_disabled() -> bool {
 
 /// Becomes the program.
 fn replace(job: &Job) -> Error {
-    let source = Command::new(&job.program).args(&job.words).exec();
+    let mut command = Command::new(&job.program);
+    if let Some(name) = &job.name {
+        command.arg0(name);
+    }
+    let source = command.args(&job.words).exec();
     Error::Start { path: job.program.clone(), source }
 }
 

@@ -1,10 +1,11 @@
 //! Everything that must be known before a command starts under vrift.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -19,6 +20,7 @@ use vrift_core::settings::Settings;
 use vrift_core::vdir;
 
 use super::Job;
+use super::folder::{self, Folders};
 use crate::cargo::Places;
 use crate::daemon;
 use crate::error::Error;
@@ -47,6 +49,7 @@ pub struct Setup {
     pub places: Places,
     /// Everything is to be run for real and recorded.
     pub recache: bool,
+    runner: PathBuf,
     preload: OsString,
     context: OsString,
 }
@@ -57,9 +60,18 @@ impl Setup {
     /// # Errors
     /// Whatever makes it impossible to run under vrift: the command should then run without.
     pub fn new(job: &Job) -> Result<Self, Error> {
+        Self::of(job, None)
+    }
+
+    /// The same for a program that is part of a build with these folders.
+    ///
+    /// # Errors
+    /// As for [`Setup::new`].
+    pub fn of(job: &Job, folders: Option<Folders>) -> Result<Self, Error> {
         let cwd = std::env::current_dir().map_err(|source| Error::File { action: "find", path: ".".into(), source })?;
         let cwd = job.low.chdir.as_ref().map_or_else(|| cwd.clone(), |dir| cwd.join(dir));
-        let project = find_project(job, &cwd)?;
+        let folders = folders.or_else(|| (!job.cargo).then(|| folder::of(&job.program, &job.words, &cwd)));
+        let project = find_project(job, folders.as_ref().map_or(&cwd, |folders| &folders.project))?;
         let (home, settings) = load(&cwd, Some(&project))?;
         let static_program = match program::reach(&job.program) {
             Reach::Foreign(loader) => {
@@ -70,14 +82,30 @@ impl Setup {
         };
         let parts = parts::unpack(&home)?;
         make_run_folder(&home)?;
-        let places = Places::find(&project, &cwd, &job.low, job.cargo.then_some(&*job.program));
+        let places = match &folders {
+            None => Places::find(&project, &cwd, &job.low, Some(&job.program)),
+            Some(folders) => Places::find(&project, &cwd, &job.low, None).built_in(&project, &folders.build),
+        };
         let session = new_session();
         let vriftd = daemon::vriftd()?;
         let recache = std::env::var_os(env::RECACHE).is_some_and(|value| value == "1");
         let run = Run { places: &places, session: &session, cwd: &cwd, recache };
         let context = context(&home, &settings, &parts, &project, &run)?;
         let preload = preload(&parts.shim, std::env::var_os("LD_PRELOAD"));
-        Ok(Self { home, settings, project, session, vriftd, static_program, cwd, places, recache, preload, context })
+        Ok(Self {
+            home,
+            settings,
+            project,
+            session,
+            vriftd,
+            static_program,
+            cwd,
+            places,
+            recache,
+            runner: parts.exec,
+            preload,
+            context,
+        })
     }
 
     /// The known roots, as every program of the run is told them.
@@ -85,9 +113,22 @@ impl Setup {
         Context::parse(self.context.as_bytes()).map(|context| context.roots()).unwrap_or_default()
     }
 
+    /// The program that runs actions.
+    pub fn runner(&self) -> &Path {
+        &self.runner
+    }
+
+    /// What tells a program all of this, as the value of [`env::CONTEXT`].
+    pub fn context(&self) -> &OsStr {
+        &self.context
+    }
+
     /// The command, with what makes it run under vrift.
     pub fn command(&self, job: &Job) -> Command {
         let mut command = Command::new(&job.program);
+        if let Some(name) = &job.name {
+            command.arg0(name);
+        }
         command.args(&job.words).env("LD_PRELOAD", &self.preload).env(env::CONTEXT, &self.context);
         command
     }
@@ -105,7 +146,7 @@ pub fn load(cwd: &Path, project: Option<&Project>) -> Result<(Home, Settings), E
     Ok((settings.apply(home), settings))
 }
 
-/// The project of the manifest that was named, else of the working folder. Where a name leads nowhere, Cargo will say so.
+/// The project of the manifest that was named, else of the folder `cwd`. Where a name leads nowhere, Cargo will say so.
 fn find_project(job: &Job, cwd: &Path) -> Result<Project, Error> {
     let manifest = job.low.manifest_path.as_ref().map(|path| cwd.join(path));
     let named = match (&manifest, &job.low.install_path) {

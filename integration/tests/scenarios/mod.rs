@@ -4,6 +4,8 @@ mod bad_input;
 mod chaos;
 mod disk;
 mod lifecycle;
+mod native;
 mod second_checkout;
 mod service;
 mod traces;
+mod wrappers;

@@ -1,0 +1,65 @@
+//! Upstream sources as Debian keeps them: one archive each, pinned by its digest.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Mutex;
+
+use anyhow::{Context, ensure};
+
+use crate::{Result, crates_io, host};
+
+/// Where Debian's pool is; the next one is asked where a file has left the one before.
+const MIRRORS: [&str; 3] = [
+    "http://deb.debian.org/debian/pool/main",
+    "http://snapshot.debian.org/archive/debian/20250520T000000Z/pool/main",
+    "http://archive.debian.org/debian/pool/main",
+];
+
+/// One fetch at a time in this process.
+static FETCH: Mutex<()> = Mutex::new(());
+
+/// The sources in the archive `file` of the pool, whose SHA-256 is `digest`, in a folder that nobody may change; copy them.
+///
+/// # Errors
+/// It is not there, it is another one, or there is no network.
+pub fn sources(file: &str, digest: &str) -> Result<PathBuf> {
+    let _one = FETCH.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let name = file.rsplit('/').next().unwrap_or(file);
+    let stem = name.split(".orig.tar").next().unwrap_or(name);
+    let dir = host::cache()?.join("debian").join(format!("{stem}-{}", &digest[..8.min(digest.len())]));
+    if !dir.is_dir() {
+        crates_io::publish(&dir, |temp| {
+            let archive = temp.join(name);
+            fetch(file, digest, &archive)?;
+            // The one folder that is in the archive is the checkout.
+            run(Command::new("tar")
+                .arg("-xf")
+                .arg(&archive)
+                .args(["--strip-components=1", "--no-same-owner"])
+                .current_dir(temp))?;
+            std::fs::remove_file(&archive)?;
+            Ok(())
+        })?;
+    }
+    Ok(dir)
+}
+
+fn fetch(file: &str, digest: &str, to: &Path) -> Result {
+    let mut tried = Vec::new();
+    for mirror in MIRRORS {
+        let url = format!("{mirror}/{file}");
+        let fetched = run(Command::new("curl").args(["-sSfL", "--retry", "2", "--max-time", "120", "-o"]).arg(to).arg(&url));
+        match fetched.and_then(|()| host::line_of(Command::new("sha256sum").arg(to))) {
+            Ok(line) if line.starts_with(digest) => return Ok(()),
+            Ok(line) => tried.push(format!("{url} is another file: {line}")),
+            Err(e) => tried.push(format!("{e:#}")),
+        }
+    }
+    anyhow::bail!("cannot fetch {file}\n{}", tried.join("\n"))
+}
+
+fn run(command: &mut Command) -> Result {
+    let output = command.output().with_context(|| format!("cannot run {command:?}"))?;
+    ensure!(output.status.success(), "{command:?} failed: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(())
+}
