@@ -101,7 +101,7 @@ fn prefix_maps(command: &Command) -> Vec<Vec<u8>> {
     let maps = |option| [map(option, Root::Project, b""), map(option, Root::Target, b"/target")].into_iter().flatten().collect();
     if command.tool == Tool::Cc {
         // As the shim does for compilers inside other actions.
-        let compiles = command.argv.iter().any(|arg| rules::makes_objects(arg));
+        let compiles = rules::makes_objects(command.argv.iter().skip(1).map(|arg| &arg[..]));
         let users = command.argv.iter().any(|arg| rules::maps_paths(arg));
         return if compiles && !users { maps(b"-fdebug-prefix-map=") } else { Vec::new() };
     }

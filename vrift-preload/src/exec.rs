@@ -189,16 +189,15 @@ unsafe fn wants_maps(context: &Context<'_>, plain: &Plan) -> bool {
         if state::trace().is_none() || context.has(mode::NO_PREFIX_MAP) || !rules::is_c_driver(name) {
             return false;
         }
-        let (mut compiles, mut at) = (false, plain.argv);
-        while !at.is_null() && !(*at).is_null() {
-            let arg = path::bytes(*at);
-            if rules::maps_paths(arg) {
-                return false;
-            }
-            compiles |= rules::makes_objects(arg);
+        let mut at = plain.argv;
+        let args = core::iter::from_fn(move || {
             at = at.add(1);
+            (!(*at).is_null()).then(|| path::bytes(*at))
+        });
+        if plain.argv.is_null() || (*plain.argv).is_null() {
+            return false;
         }
-        compiles
+        !args.clone().any(rules::maps_paths) && rules::makes_objects(args)
     }
 }
 

@@ -7,6 +7,7 @@ mod breaks_processes;
 mod breaks_programs;
 mod ignores;
 mod native_notices;
+mod native_restore;
 mod notices_env;
 mod notices_files;
 mod notices_flags;

@@ -39,6 +39,12 @@ pub fn is_probe(tool: Tool, argv: &[ByteText]) -> bool {
     rust(tool) && args.iter().any(asks) && !args.iter().any(names_a_file)
 }
 
+/// Whether a file that is named in a command's arguments is one of a configure script's: hundreds of commands have the same
+/// arguments and another source each. Source: Autoconf's manual, "Writing Test Programs".
+pub fn is_of_configure(path: &[u8]) -> bool {
+    path.rsplit(|c| *c == b'/').next().unwrap_or(path).starts_with(b"conftest")
+}
+
 /// Whether an argument asks for code for the processor that the compiler runs on.
 pub fn is_for_this_processor(arg: &[u8]) -> bool {
     let native = |option: &[u8]| arg.strip_prefix(option).is_some_and(|rest| rest == b"native");

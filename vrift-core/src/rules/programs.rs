@@ -64,10 +64,24 @@ pub fn is_c_compiler(name: &[u8]) -> bool {
     is_one_of(name, &[b"cc1", b"cc1plus", b"cc1obj", b"cc1objplus", b"clang", b"clang++"])
 }
 
-/// Whether an argument of a C driver makes it compile and not just preprocess or link. A linking clang warns of options that only
-/// a compilation has a use for.
-pub fn makes_objects(arg: &[u8]) -> bool {
-    matches!(arg, b"-c" | b"-S")
+/// Whether arguments of a C driver make it compile and not just preprocess or link. A linking clang warns of options that only a
+/// compilation has a use for.
+pub fn makes_objects<'a>(args: impl Iterator<Item = &'a [u8]>) -> bool {
+    let mut source = false;
+    for arg in args {
+        match arg {
+            b"-c" | b"-S" => return true,
+            b"-E" | b"-M" | b"-MM" => return false,
+            _ => source |= !arg.starts_with(b"-") && is_source(arg),
+        }
+    }
+    source
+}
+
+/// Whether the name is that of a source in C or a language like it. Source: gcc's manual, "Options Controlling the Kind of Output".
+fn is_source(name: &[u8]) -> bool {
+    const ENDS: [&[u8]; 13] = [b"c", b"cc", b"cp", b"cxx", b"cpp", b"c++", b"C", b"CPP", b"i", b"ii", b"m", b"mm", b"M"];
+    name.iter().rposition(|c| *c == b'.').is_some_and(|at| ENDS.contains(&&name[at + 1..]))
 }
 
 /// Whether an argument of a C driver says by itself how paths are to be written.
@@ -124,7 +138,13 @@ mod tests {
         assert_eq!(classify(b"rustc", false, Enclosing::Whole), None);
         assert_eq!(classify(b"cc", false, Enclosing::Nesting), Some(Tool::Cc));
         assert_eq!(classify(b"ar", false, Enclosing::Nesting), None);
-        assert!(makes_objects(b"-c") && !makes_objects(b"-E") && !makes_objects(b"-cx"));
+        let compiles = |line: &'static str| makes_objects(line.split(' ').map(str::as_bytes));
+        for line in ["-c x.o", "-o p x.c", "-S -E x.c", "x.o y.c++ -lz"] {
+            assert!(compiles(line), "{line}");
+        }
+        for line in ["-E x.c", "x.c -MM", "x.o -o p.x", "-cx", "-lx.c", "--version"] {
+            assert!(!compiles(line), "{line}");
+        }
         assert!(maps_paths(b"-ffile-prefix-map=/a=/b") && !maps_paths(b"-fdebug"));
     }
 }

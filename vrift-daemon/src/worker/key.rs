@@ -7,6 +7,7 @@
 //! | program's path | yes, known roots replaced | programs find their libraries by it, and some print it (`rustc --print sysroot`) |
 //! | arguments | those that matter, known roots replaced | see [`rules::request_argv`] |
 //! | data on standard input | its digest, where the command may read it | it may be the source |
+//! | sources of a configure script | their digests ([`rules::is_of_configure`]) | hundreds of its commands are the same otherwise |
 //! | this processor | where an argument asks for its kind (`-march=native`) | it decides which instructions are used |
 //! | working folder | yes, known roots replaced; not for [probes](rules::is_probe) | relative paths start there |
 //! | umask | yes | modes of outputs |

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use vrift_core::action::{OutputState, Place};
 use vrift_core::bytes::ByteText;
 use vrift_core::digest::{Digest, FieldHasher};
-use vrift_core::paths::{AbsPath, Root};
+use vrift_core::paths::{AbsPath, Root, TemplateText};
 use vrift_core::rules;
 use vrift_core::wire::{Change, HitPlan, LeaseResult, LookupParams, LookupResult, MissPlan};
 
@@ -61,7 +61,8 @@ pub fn lookup(worker: &Worker, session: &mut Session, params: LookupParams) -> L
             return LookupResult::Uncached { reason };
         }
     };
-    let request = key::request(&params, program);
+    let mut request = key::request(&params, program);
+    request.argv.extend(of_configure(worker, &params));
     let key = key::key(&request, &params);
     let world = World::new(&worker.digests, &params.roots, params.tool, &params.env);
     let mut found = match params.recache {
@@ -225,6 +226,24 @@ fn look_at_named_files(worker: &Worker, params: &LookupParams, key: &Digest, bef
         }
     }
     work.finish()
+}
+
+/// What tells commands of a configure script apart that have the same arguments: their sources. As mere inputs they would make so
+/// many results of one key that some are lost.
+fn of_configure(worker: &Worker, params: &LookupParams) -> Vec<TemplateText> {
+    if !params.tool.is_native() {
+        return Vec::new();
+    }
+    let output = |at: usize| at.checked_sub(1).is_some_and(|before| *params.argv[before] == *b"-o");
+    let named = params.argv.iter().enumerate().skip(1).filter(|(at, arg)| rules::is_of_configure(arg) && !output(*at));
+    let digest = |arg: &ByteText| {
+        let path = AbsPath::resolve(&params.cwd, arg).ok()?;
+        let sight = look(path.as_bytes()).ok().filter(|sight| sight.is_file() && sight.stamp.size <= MAX_NAMED_FILE)?;
+        let (_, known) = worker.digests.content(path.as_bytes(), &sight, None).ok()?;
+        Some(format!("<{} {}>", arg.display(), known.digest))
+    };
+    let text = |text: String| TemplateText { bytes: text.as_str().into(), ..TemplateText::default() };
+    named.filter_map(|(_, arg)| digest(arg)).map(text).collect()
 }
 
 /// The path that an argument is or carries: `src/lib.rs`, `--extern=serde=/t/libserde.rmeta`, `-Wl,--version-script=x.map`.
