@@ -110,11 +110,6 @@ pub fn private_folder(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Device and inode of what is at a path: tells whether it is still what it was. `None` where nothing is there.
-pub fn inode(path: &Path) -> Option<(u64, u64)> {
-    fs::symlink_metadata(path).ok().map(|meta| (meta.dev(), meta.ino()))
-}
-
 /// A command that inherits nothing of a build: its variables may name a shim, a jobserver or a session that a daemon must
 /// not carry on.
 pub fn clean_command(program: &Path) -> Command {
