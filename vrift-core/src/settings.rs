@@ -111,6 +111,20 @@ pub const KEYS: &[Key] = &[
         help: "The most files and folders in this map; the kernel answers for the rest.",
     },
     Key {
+        name: "vdir.max_maps",
+        kind: ValueKind::Count,
+        per_project: false,
+        default: "32",
+        help: "Maps of all projects together; those without clients go first, the least recently used one before the others.",
+    },
+    Key {
+        name: "vdir.max_total",
+        kind: ValueKind::Size,
+        per_project: false,
+        default: "8GiB",
+        help: "Size of the maps of all projects together.",
+    },
+    Key {
         name: "ui.summary",
         kind: ValueKind::Bool,
         per_project: true,
@@ -213,6 +227,10 @@ pub struct VDir {
     pub max_size: Option<Size>,
     /// See [`KEYS`].
     pub max_files: Option<u64>,
+    /// See [`KEYS`].
+    pub max_maps: Option<u64>,
+    /// See [`KEYS`].
+    pub max_total: Option<Size>,
 }
 
 /// `[ui]`.
@@ -319,6 +337,10 @@ pub struct Settings {
     pub vdir_size: u64,
     /// Files and folders that may be in it.
     pub vdir_files: u64,
+    /// VDirs of all projects together.
+    pub vdirs: usize,
+    /// Their bytes.
+    pub vdirs_size: u64,
     /// Whether a build ends with one line.
     pub summary: bool,
 }
@@ -334,6 +356,8 @@ impl Default for Settings {
             vdir: true,
             vdir_size: layout::MAX_LEN,
             vdir_files: layout::MAX_ENTRIES,
+            vdirs: 32,
+            vdirs_size: 8 << 30,
             summary: true,
         }
     }
@@ -360,6 +384,8 @@ impl Settings {
             vdir: project.vdir.enabled.or(user.vdir.enabled).unwrap_or(default.vdir),
             vdir_size: project.vdir.max_size.or(user.vdir.max_size).map_or(default.vdir_size, u64::from),
             vdir_files: project.vdir.max_files.or(user.vdir.max_files).unwrap_or(default.vdir_files),
+            vdirs: user.vdir.max_maps.map_or(default.vdirs, |most| usize::try_from(most).unwrap_or(usize::MAX)),
+            vdirs_size: user.vdir.max_total.map_or(default.vdirs_size, u64::from),
             summary: project.ui.summary.or(user.ui.summary).unwrap_or(default.summary),
         };
         if std::env::var_os(env::PREFIX_MAP).is_some_and(|v| v == "off") {
@@ -392,6 +418,12 @@ fn read_project(path: &Path) -> Result<SettingsFile, SettingsError> {
     }
     if file.daemon.health_check.is_some() {
         return Err(user_only("daemon.health_check"));
+    }
+    if file.vdir.max_maps.is_some() {
+        return Err(user_only("vdir.max_maps"));
+    }
+    if file.vdir.max_total.is_some() {
+        return Err(user_only("vdir.max_total"));
     }
     Ok(file)
 }

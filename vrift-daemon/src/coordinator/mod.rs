@@ -19,6 +19,7 @@ mod projects;
 mod service;
 mod supervisor;
 mod systemd;
+mod vdirs;
 mod writer;
 
 use std::ffi::OsString;
@@ -44,6 +45,7 @@ use janitor::Janitor;
 use leases::Leases;
 use projects::Projects;
 use service::Coordinator;
+use vdirs::VDirs;
 use writer::Writer;
 
 /// Without workers and clients for so long, the coordinator ends.
@@ -154,8 +156,9 @@ fn serve(args: &CoordinatorArgs) -> Result<(), StartError> {
     // A settings file that is wrong is said elsewhere.
     let settings = Settings::load(&home, None).unwrap_or_default();
     supervisor::start_checks(&projects, settings.health_check);
+    let vdirs = VDirs::new(&settings);
     manager.ready();
-    watch(&stop, &activity, &projects, &janitor, &manager, &|| inode(&socket) == own_socket);
+    watch(&stop, &activity, &projects, (&janitor, &vdirs), &manager, &|| inode(&socket) == own_socket);
     manager.stopping();
     if manager.is_there() && stop.was_signalled() {
         projects.shut_down(false);
@@ -204,13 +207,14 @@ fn watch(
     stop: &Stop,
     activity: &Activity,
     projects: &Projects,
-    janitor: &Janitor,
+    (janitor, vdirs): (&Janitor, &VDirs),
     manager: &systemd::Manager,
     is_reachable: &dyn Fn() -> bool,
 ) {
     let mut busy = (Instant::now(), 0);
     while !stop.wait(manager.interval(TICK)) {
         janitor.tick();
+        vdirs.tick(projects);
         manager.alive(projects.instances().len());
         let accepted = activity.accepted();
         if activity.connections() > 0 || accepted != busy.1 || projects.any_alive() {

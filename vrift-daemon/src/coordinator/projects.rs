@@ -61,6 +61,8 @@ struct Known {
     instance: Instance,
     /// This process started it.
     child: bool,
+    /// When a build last asked for it.
+    opened: Instant,
 }
 
 impl Projects {
@@ -182,6 +184,9 @@ impl Projects {
                     self.note(&instance(pid), false);
                     self.write_registry();
                 }
+                if let Some(known) = lock(&self.live).get_mut(&id) {
+                    known.opened = Instant::now();
+                }
                 pid
             }
             None => {
@@ -284,6 +289,11 @@ impl Projects {
         lock(&self.live).values().map(|known| known.instance.clone()).collect()
     }
 
+    /// The live workers, and when a build last asked for each.
+    pub fn by_use(&self) -> Vec<(Instance, Instant)> {
+        lock(&self.live).values().map(|known| (known.instance.clone(), known.opened)).collect()
+    }
+
     /// Whether this process started that worker, and will be told of its end.
     pub fn is_child(&self, worker: &Instance) -> bool {
         lock(&self.live).get(&worker.id).is_some_and(|known| known.child && known.instance.pid == worker.pid)
@@ -295,7 +305,7 @@ impl Projects {
     }
 
     fn note(&self, instance: &Instance, child: bool) {
-        lock(&self.live).insert(instance.id, Known { instance: instance.clone(), child });
+        lock(&self.live).insert(instance.id, Known { instance: instance.clone(), child, opened: Instant::now() });
     }
 
     fn known_pid(&self, id: ProjectId) -> Option<u32> {

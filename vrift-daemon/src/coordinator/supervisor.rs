@@ -26,6 +26,7 @@ use vrift_core::identity::ProjectId;
 
 use super::instances::Instance;
 use super::projects::Projects;
+use super::vdirs;
 use crate::client::{ClientError, Connection};
 use crate::processes;
 
@@ -95,6 +96,9 @@ fn stay_with(projects: &Projects, mut instance: Instance, mut child: Child) {
             }
         };
         projects.forget(instance.id, pid);
+        if failed {
+            vdirs::remove(instance.id);
+        }
         if !failed || projects.are_leaving() {
             return;
         }
@@ -165,6 +169,7 @@ fn gone(projects: &Arc<Projects>, worker: &Instance) {
         return;
     }
     tracing::warn!("the worker {} of {} is gone", worker.pid, worker.slug);
+    vdirs::remove(worker.id);
     replace(projects, worker);
 }
 

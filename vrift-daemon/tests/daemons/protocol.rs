@@ -7,6 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use vrift_core::PROTOCOL_VERSION;
 use vrift_core::wire::{self, FrameError, LookupResult, code, method};
 use vrift_daemon::client::{ClientError, Connection};
 
@@ -33,8 +34,9 @@ fn nonsense_is_answered_and_the_connection_lives() {
         ] {
             assert_eq!(say(&mut stream, request)["error"]["code"], json!(code), "{}", String::from_utf8_lossy(request));
         }
-        let hello = say(&mut stream, br#"{"jsonrpc":"2.0","method":"hello","params":{"protocol":1,"build":"t"},"id":2}"#);
-        assert_eq!(hello["result"]["protocol"], json!(1));
+        let hello = json!({"jsonrpc":"2.0","method":"hello","params":{"protocol":PROTOCOL_VERSION,"build":"t"},"id":2});
+        let hello = say(&mut stream, hello.to_string().as_bytes());
+        assert_eq!(hello["result"]["protocol"], json!(PROTOCOL_VERSION));
     }
 }
 
@@ -64,7 +66,7 @@ fn another_protocol_is_refused_by_name() {
 #[test]
 fn a_root_that_is_no_folder_is_refused() {
     let bench = Bench::new();
-    let params = json!({"protocol": 1, "root": "/no/such/folder", "branch": null, "name": "x"});
+    let params = json!({"protocol": PROTOCOL_VERSION, "root": "/no/such/folder", "branch": null, "name": "x"});
     match bench.coordinator().call::<_, Value>(method::PROJECT_OPEN, &params) {
         Err(ClientError::Rpc(e)) => assert_eq!(e.code, code::INVALID_PARAMS),
         other => panic!("{other:?}"),
