@@ -14,6 +14,7 @@
 #![allow(clippy::missing_safety_doc)] // every public item is a libc entry point whose contract is its man page
 #![cfg_attr(feature = "bare", no_std)]
 
+mod below;
 mod cwd;
 mod elf;
 mod exec;

@@ -1,5 +1,9 @@
 //! Writing a VDir. There is one writer; it works in phases, see [`super`].
 
+mod index;
+mod linked;
+mod room;
+
 use std::collections::HashMap;
 use std::fs::File;
 use std::io;
@@ -7,62 +11,12 @@ use std::os::fd::AsRawFd;
 use std::sync::atomic::{Ordering, fence};
 
 use super::hash;
-use super::layout::{
-    self, DIGEST_LEN, ENTRY_LEN, ENTRY_WORDS, LINE_WORDS, NONE, PROBES, REGIONS, SHAPE_WORDS, SLOTS, entry, flag, shape, state,
-};
+use super::layout::{self, ENTRY_LEN, ENTRY_WORDS, NONE, SHAPE_WORDS, SLOTS, entry, flag};
+pub use room::Capacity;
+use room::{Regions, SHAPES};
+
 use super::mem::Mem;
 use super::ring::Offsets;
-
-/// What there is room for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Capacity {
-    /// Files and folders.
-    pub entries: u32,
-    /// Bytes of names and targets, each rounded up to 8.
-    pub names: u64,
-    /// Files whose digest is kept.
-    pub digests: u32,
-}
-
-impl Capacity {
-    /// Room for as many entries with names of usual length.
-    pub fn of(entries: u32) -> Self {
-        Self { entries, names: u64::from(entries) * 24, digests: entries / 4 }
-    }
-
-    /// Bytes of the file.
-    pub fn file_len(&self) -> u64 {
-        Regions::of(self).end
-    }
-}
-
-/// Different shapes that files may have.
-const SHAPES: u64 = 1024;
-
-struct Regions {
-    entries: u64,
-    index: u64,
-    lines: u64,
-    names: u64,
-    shapes: u64,
-    digests: u64,
-    end: u64,
-}
-
-impl Regions {
-    fn of(capacity: &Capacity) -> Self {
-        let page = |at: u64| at.next_multiple_of(layout::PAGE as u64);
-        // At most five of seven slots are in use.
-        let lines = u64::from(capacity.entries).div_ceil(5).next_power_of_two();
-        let entries = REGIONS as u64;
-        let index = page(entries + u64::from(capacity.entries) * ENTRY_LEN as u64);
-        let names = page(index + lines * LINE_WORDS as u64 * 8);
-        let shapes = page(names + capacity.names.next_multiple_of(8));
-        let digests = page(shapes + SHAPES * SHAPE_WORDS as u64 * 8);
-        let end = page(digests + u64::from(capacity.digests) * DIGEST_LEN as u64);
-        Self { entries, index, lines, names, shapes, digests, end }
-    }
-}
 
 /// Whose VDir it is, and where it holds.
 #[derive(Clone, Debug)]
@@ -220,11 +174,6 @@ impl Writer {
         &self.map
     }
 
-    /// What there is room for.
-    pub fn capacity(&self) -> Capacity {
-        self.capacity
-    }
-
     /// Entries in use.
     pub fn live(&self) -> u64 {
         self.live
@@ -253,11 +202,6 @@ impl Writer {
     /// See [`state`].
     pub fn set_state(&self, state: u64) {
         self.set(layout::STATE, state);
-    }
-
-    /// Whether readers may use it.
-    pub fn is_serving(&self) -> bool {
-        self.get(layout::STATE) == state::SERVING
     }
 
     /// Readers may use it until then, seconds since 1970.
@@ -389,81 +333,6 @@ impl Writer {
         Some(number)
     }
 
-    /// Makes the index anew, so that searches end where they should.
-    fn sort_index(&mut self) {
-        let mut slots = Vec::with_capacity(self.live as usize);
-        for line in 0..self.regions.lines {
-            slots.extend(self.line(line)[..SLOTS].iter().filter(|word| **word as u32 != 0));
-            (0..SLOTS).for_each(|slot| self.set(self.line_at(line) + 8 * slot, 0));
-        }
-        self.clear_index();
-        self.passed = 0;
-        for word in slots {
-            let number = word as u32 - 1;
-            let hash = [self.get(self.entry_at(number) + 8 * entry::HASH), word];
-            // There was a place for each, and there are fewer now.
-            let _ = self.add_slot(hash, number);
-        }
-    }
-
-    /// Links a folder's entries, all of them, in the kernel's order.
-    pub fn set_order(&mut self, folder: u32, entries: &[u32]) {
-        for (n, number) in entries.iter().enumerate() {
-            let next = entries.get(n + 1).copied().unwrap_or(NONE);
-            let offset = self.entry_at(*number) + 8 * entry::LINKS;
-            self.set(offset, self.get(offset) >> 32 << 32 | u64::from(next));
-            self.check(*number);
-        }
-        self.set_link(folder, entries.first().copied().unwrap_or(NONE), entries.len() as u32);
-        self.set_flags(folder, self.flags(folder) | flag::ORDERED);
-    }
-
-    /// Sets a symbolic link's target; the entry's `stat` tells its length.
-    ///
-    /// # Errors
-    /// There is no room.
-    pub fn set_target(&mut self, link: u32, target: &[u8]) -> Result<(), Full> {
-        let at = self.put_text(target)?;
-        self.set_link(link, at, hash::name(target));
-        Ok(())
-    }
-
-    /// Sets a file's digest.
-    ///
-    /// # Errors
-    /// There is no room.
-    pub fn set_digest(&mut self, file: u32, digest: &[u8; DIGEST_LEN]) -> Result<(), Full> {
-        let links = self.get(self.entry_at(file) + 8 * entry::LINKS);
-        let slot = match (self.flags(file) & flag::DIGEST != 0, self.free_digests.pop()) {
-            (true, free) => {
-                self.free_digests.extend(free);
-                (links >> 32) as u32
-            }
-            (false, Some(free)) => free,
-            (false, None) if self.digests_used < self.capacity.digests => {
-                self.digests_used += 1;
-                self.digests_used - 1
-            }
-            (false, None) => return Err(Full),
-        };
-        let offset = self.regions.digests as usize + slot as usize * DIGEST_LEN;
-        for (n, word) in digest.chunks_exact(8).enumerate() {
-            self.set(offset + 8 * n, u64::from_le_bytes(word.try_into().unwrap_or_default()));
-        }
-        self.set_link(file, slot, hash::name(digest));
-        self.set_flags(file, self.flags(file) | flag::DIGEST);
-        Ok(())
-    }
-
-    fn set_link(&mut self, number: u32, link: u32, check: u32) {
-        let offset = self.entry_at(number);
-        let links = offset + 8 * entry::LINKS;
-        self.set(links, self.get(links) as u32 as u64 | u64::from(link) << 32);
-        let blocks = offset + 8 * entry::BLOCKS;
-        self.set(blocks, self.get(blocks) as u32 as u64 | u64::from(check) << 32);
-        self.check(number);
-    }
-
     fn free_entry(&mut self, number: u32) {
         let offset = self.entry_at(number);
         let word = |n: usize| self.get(offset + 8 * n);
@@ -481,101 +350,10 @@ impl Writer {
         self.free.push(number);
     }
 
-    fn put_text(&mut self, text: &[u8]) -> Result<u32, Full> {
-        let units = text.len().div_ceil(8) as u64;
-        let at = match self.free_names.get_mut(&units).and_then(Vec::pop) {
-            Some(at) => at,
-            None if self.names_used + units * 8 <= self.capacity.names => {
-                self.names_used += units * 8;
-                u32::try_from((self.names_used - units * 8) / 8).map_err(|_| Full)?
-            }
-            None => return Err(Full),
-        };
-        for (n, part) in text.chunks(8).enumerate() {
-            let mut word = [0; 8];
-            word[..part.len()].copy_from_slice(part);
-            self.set(self.regions.names as usize + (at as usize + n) * 8, u64::from_le_bytes(word));
-        }
-        Ok(at)
-    }
-
-    fn free_text(&mut self, at: u32, len: u64) {
-        self.free_names.entry(len.div_ceil(8)).or_default().push(at);
-    }
-
-    fn shape(&mut self, words: [u64; SHAPE_WORDS - 1]) -> Result<u16, Full> {
-        if let Some(known) = self.shapes.get(&words) {
-            return Ok(*known);
-        }
-        let number = self.shapes.len();
-        if number as u64 >= SHAPES {
-            return Err(Full);
-        }
-        let offset = self.regions.shapes as usize + number * SHAPE_WORDS * 8;
-        for (n, word) in words.iter().enumerate() {
-            self.set(offset + 8 * n, *word);
-        }
-        self.set(offset + 8 * shape::CHECKSUM, hash::words(words, number as u64));
-        self.shapes.insert(words, number as u16);
-        Ok(number as u16)
-    }
-
     fn check(&self, number: u32) {
         let offset = self.entry_at(number);
         let words = (0..entry::CHECKSUM).map(|n| self.get(offset + 8 * n));
         self.set(offset + 8 * entry::CHECKSUM, hash::words(words, number.into()));
-    }
-
-    fn clear_index(&mut self) {
-        for line in 0..self.regions.lines {
-            self.set(self.line_at(line) + 8 * SLOTS, hash::words([0; SLOTS], line));
-        }
-    }
-
-    fn add_slot(&mut self, hash: [u64; 2], number: u32) -> Result<(), Full> {
-        for probe in 0..PROBES as u64 {
-            let line = hash[0].wrapping_add(probe) & (self.regions.lines - 1);
-            if let Some(slot) = self.line(line)[..SLOTS].iter().position(|word| *word as u32 == 0) {
-                self.passed -= u64::from(self.line(line)[slot] != 0);
-                self.set_slot(line, slot, hash[1] >> 32 << 32 | (u64::from(number) + 1));
-                return Ok(());
-            }
-        }
-        Err(Full)
-    }
-
-    /// Line, slot and entry of a hash.
-    fn slot_of(&self, hash: [u64; 2]) -> Option<(u64, usize, u32)> {
-        for probe in 0..PROBES as u64 {
-            let number = hash[0].wrapping_add(probe) & (self.regions.lines - 1);
-            let line = self.line(number);
-            for (slot, word) in line[..SLOTS].iter().enumerate().filter(|(_, word)| **word as u32 != 0) {
-                let found = (*word as u32) - 1;
-                if word >> 32 == hash[1] >> 32 && self.get(self.entry_at(found) + 8 * entry::HASH) == hash[0] {
-                    return Some((number, slot, found));
-                }
-            }
-            if line[..SLOTS].contains(&0) {
-                return None;
-            }
-        }
-        None
-    }
-
-    fn set_slot(&self, line: u64, slot: usize, value: u64) {
-        let at = self.line_at(line);
-        self.set(at + 8 * slot, value);
-        let words = self.line(line);
-        self.set(at + 8 * SLOTS, hash::words(words[..SLOTS].iter().copied(), line));
-    }
-
-    fn line(&self, line: u64) -> [u64; LINE_WORDS] {
-        let at = self.line_at(line);
-        std::array::from_fn(|n| self.get(at + 8 * n))
-    }
-
-    fn line_at(&self, line: u64) -> usize {
-        (self.regions.index + line * LINE_WORDS as u64 * 8) as usize
     }
 
     fn entry_at(&self, number: u32) -> usize {
