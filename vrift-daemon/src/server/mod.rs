@@ -2,7 +2,8 @@
 //!
 //! # Threads
 //! Threads wait in `accept` on the same socket; the one that gets a connection serves it itself, so nothing is handed over
-//! and woken. The last one to leave `accept` sees to a successor first, so no client waits for another to finish.
+//! and woken. The last one to leave `accept` sees to a successor first, so no client waits for another to finish. Where nobody
+//! comes for [`LINGER`], one that has not served yet stays and the others end, with the memory that they have come to.
 //!
 //! # Limits
 //! Other users are turned away, as are connections beyond [`MAX_CONNECTIONS`]. Frames have the wire's limit; a frame that
@@ -15,7 +16,7 @@ pub mod pulse;
 mod rate;
 mod rpc;
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -23,7 +24,8 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use nix::sys::socket::{getsockopt, sockopt};
+use nix::sys::socket::{getsockopt, setsockopt, sockopt};
+use nix::sys::time::{TimeVal, TimeValLike};
 use vrift_core::wire::{FrameError, Reply, RpcError, code, encode};
 
 use incoming::Incoming;
@@ -38,6 +40,9 @@ const CROWDED: usize = MAX_CONNECTIONS / 2;
 
 /// Threads that may wait in `accept`.
 const MAX_WAITING: usize = 8;
+
+/// How long several threads wait in `accept` for nobody.
+const LINGER: Duration = Duration::from_secs(10);
 
 /// Stack of a serving thread.
 const STACK: usize = 1 << 20;
@@ -101,6 +106,7 @@ impl<S: Service> Server<S> {
     /// # Errors
     /// Where no thread can be started.
     pub fn start(listener: UnixListener, service: Arc<S>, activity: Arc<Activity>) -> std::io::Result<()> {
+        setsockopt(&listener, sockopt::ReceiveTimeout, &TimeVal::seconds(LINGER.as_secs().cast_signed()))?;
         let server = Arc::new(Self { listener, service, activity, waiting: AtomicUsize::new(0) });
         Self::add_thread(&server)
     }
@@ -117,8 +123,21 @@ impl<S: Service> Server<S> {
 
     /// Enters with this thread counted in `waiting`.
     fn accept_loop(self: Arc<Self>) {
+        let mut served = false;
         loop {
             let accepted = self.listener.accept();
+            if matches!(&accepted, Err(e) if e.kind() == ErrorKind::WouldBlock) {
+                let one_less = |waiting| (waiting > 1).then(|| waiting - 1);
+                if self.waiting.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less).is_ok() {
+                    return;
+                }
+                if served && Self::add_thread(&self).is_ok() {
+                    self.waiting.fetch_sub(1, Ordering::SeqCst);
+                    return;
+                }
+                continue;
+            }
+            served = true;
             let was_last = self.waiting.fetch_sub(1, Ordering::SeqCst) == 1;
             match accepted {
                 Ok((stream, _)) => {

@@ -34,6 +34,11 @@ impl Base {
         self.with(|reader| reader.data_version());
     }
 
+    /// Nobody has asked for a while: what is held open is let go.
+    pub fn rest(&self) {
+        lock(&self.readers).clear();
+    }
+
     /// Why the manifest cannot be used at all, if so.
     pub fn off(&self) -> Option<String> {
         lock(&self.off).clone()

@@ -188,9 +188,14 @@ fn serve(args: WorkerArgs) -> Result<(), StartError> {
     Server::start(listener, Arc::new(Front(Arc::clone(&worker))), Arc::clone(&activity)).map_err(at(&socket))?;
     let vdir = start_vdir(&worker, &home);
     base.warm_up();
+    let rest = || {
+        digests.rest();
+        base.rest();
+        upstream.rest();
+    };
     crate::log::start(&home.log(), &format!("vdir_d-{}", &id.to_hex()[..16]));
     tracing::info!("serving {} for {root}", socket.display());
-    watch(&stop, &activity, &digests, &[(socket.as_path(), own_socket), (root.as_path(), own_root)]);
+    watch(&stop, &activity, &rest, &[(socket.as_path(), own_socket), (root.as_path(), own_root)]);
     // Whoever connects from here on must find no socket rather than a silent one.
     if inode(&socket) == own_socket {
         let _ = std::fs::remove_file(&socket);
@@ -232,15 +237,16 @@ fn listen(socket: &Path, listening: bool) -> io::Result<UnixListener> {
     wire::bind(socket)
 }
 
-/// Returns when it is time to end; `own` are things without which there is nothing to serve, and what they were at first.
-fn watch(stop: &Stop, activity: &Activity, digests: &Digests, own: &[(&Path, Option<(u64, u64)>)]) {
+/// Returns when it is time to end, and lets the worker `rest` where nobody came for a while; `own` are things without which
+/// there is nothing to serve, and what they were at first.
+fn watch(stop: &Stop, activity: &Activity, rest: &dyn Fn(), own: &[(&Path, Option<(u64, u64)>)]) {
     let mut busy = (Instant::now(), 0);
     while !stop.wait(TICK) {
         let accepted = activity.accepted();
         if activity.connections() > 0 || accepted != busy.1 {
             busy = (Instant::now(), accepted);
         } else {
-            digests.rest();
+            rest();
         }
         if busy.0.elapsed() >= IDLE || own.iter().any(|(path, was)| inode(path) != *was) {
             return;

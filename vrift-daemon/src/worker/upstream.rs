@@ -91,6 +91,11 @@ impl Upstream {
         lock(&self.pause).until.is_none()
     }
 
+    /// Nobody has asked for a while: no connection is kept.
+    pub fn rest(&self) {
+        lock(&self.idle).clear();
+    }
+
     /// From now on no coordinator is started: this worker ends, and so may everything.
     pub fn retire(&self) {
         self.ending.store(true, Ordering::SeqCst);

@@ -69,3 +69,23 @@ fn of_many_at_once_nobody_is_forgotten() {
     assert_eq!(status.workers.len(), PROJECTS);
     assert!(status.notices.is_empty(), "{:?}", status.notices);
 }
+
+#[test]
+fn threads_that_nobody_needs_end() {
+    let bench = Bench::new();
+    let checkout = bench.checkout("a");
+    let mut clients: Vec<_> = (0..6).map(|_| checkout.client()).collect();
+    let pid = clients.iter_mut().map(|client| client.status().pid).next().expect("one");
+    let threads = || {
+        let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).expect("lists").flatten();
+        tasks.filter(|task| std::fs::read_to_string(task.path().join("comm")).is_ok_and(|name| name == "client\n")).count()
+    };
+    assert!(threads() >= 6, "one for each");
+    drop(clients);
+    let deadline = Instant::now() + Duration::from_secs(40);
+    while threads() > 1 {
+        assert!(Instant::now() < deadline, "{} are left", threads());
+        thread::sleep(Duration::from_millis(100));
+    }
+    assert_eq!(checkout.client().status().pid, pid, "one is enough");
+}
