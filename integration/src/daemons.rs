@@ -45,6 +45,29 @@ impl Daemon {
         let ticks = after_name.split_whitespace().skip(11).take(2).filter_map(|t| t.parse::<u64>().ok()).sum::<u64>();
         Duration::from_millis(ticks * 10)
     }
+
+    /// What it has in memory; `None` where it is gone.
+    pub fn memory(&self) -> Option<Memory> {
+        parse_memory(&std::fs::read_to_string(proc(self.pid).join("smaps_rollup")).ok()?)
+    }
+}
+
+/// What a process has in memory, bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Memory {
+    /// All of it.
+    pub resident: u64,
+    /// What no other process has in memory as well.
+    pub own: u64,
+}
+
+/// Reads `smaps_rollup`, which has sizes as `Rss:   6444 kB`. Source: proc_pid_smaps(5).
+fn parse_memory(text: &str) -> Option<Memory> {
+    let size = |name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+        Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
+    };
+    Some(Memory { resident: size("Rss")?, own: size("Private_Clean")? + size("Private_Dirty")? })
 }
 
 fn proc(pid: Pid) -> PathBuf {
@@ -105,4 +128,17 @@ pub fn kill_all(home: &Path) -> Result {
         all.iter().try_for_each(Daemon::kill)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_read() {
+        let text = "0-1 ---p [rollup]\nRss:                6444 kB\nPss: 1 kB\nPrivate_Clean:        16 kB\nPrivate_Dirty:        2 kB\n";
+        assert_eq!(parse_memory(text), Some(Memory { resident: 6444 * 1024, own: 18 * 1024 }));
+        let own = std::fs::read_to_string("/proc/self/smaps_rollup").ok().and_then(|text| parse_memory(&text));
+        assert!(own.is_some_and(|memory| memory.resident > memory.own));
+    }
 }
