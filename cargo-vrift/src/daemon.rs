@@ -51,7 +51,7 @@ pub struct Opened {
 /// # Errors
 /// [`Error::Daemon`].
 pub fn open(home: &Home, vriftd: &Path, project: &Project) -> Result<Opened, Error> {
-    let fresh = Connection::connect(&home.coordinator_socket(), ANSWER).is_err();
+    let fresh = is_asleep(home) || Connection::connect(&home.coordinator_socket(), ANSWER).is_err();
     let mut coordinator = client::ensure_coordinator(home, vriftd, START)?;
     Ok(Opened { worker: client::open_project(&mut coordinator, project)?, fresh })
 }
