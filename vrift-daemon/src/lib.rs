@@ -25,4 +25,6 @@ mod sync;
 pub mod worker;
 
 pub use coordinator::main as coordinator_main;
+#[doc(hidden)]
+pub use server::feed;
 pub use worker::main as worker_main;

@@ -164,6 +164,9 @@ fn report(options: &Options, tally: &Tally, time: Duration) -> Report {
         .row("longest build", seconds(tally.longest), "")
         .row("`vrift fsck`", tally.checks.to_string(), format!("after {} repairs", tally.repairs))
         .row("time", seconds(time), format!("{} rounds", tally.rounds));
+    if std::env::var_os(crate::product::BIN_DIR).is_some() {
+        report.row("vrift's programs", "built before", "not by this command");
+    }
     for (name, count) in &tally.faults {
         report.row(*name, count.to_string(), "");
     }

@@ -11,6 +11,7 @@
 //! [`incoming::IDLE_TIME`], or [`incoming::CROWDED_TIME`] where connections get scarce, is closed unless its service waits for
 //! it. A connection that asks faster than [`rate::RATE`] is slowed down.
 
+mod feed;
 mod incoming;
 pub mod pulse;
 mod rate;
@@ -28,6 +29,7 @@ use nix::sys::socket::{getsockopt, setsockopt, sockopt};
 use nix::sys::time::{TimeVal, TimeValLike};
 use vrift_core::wire::{FrameError, Reply, RpcError, code, encode};
 
+pub use feed::feed;
 use incoming::Incoming;
 use rate::Bucket;
 pub use rpc::{Call, error};

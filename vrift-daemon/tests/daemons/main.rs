@@ -5,6 +5,7 @@ mod cache;
 mod crowd;
 mod evidence;
 mod faults;
+mod nonsense;
 mod protocol;
 mod safety;
 mod service;

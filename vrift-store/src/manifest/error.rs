@@ -120,13 +120,15 @@ impl ManifestError {
 /// changed on the disk look like this where SQLite, which has no checksums, sees nothing wrong.
 fn is_unexpected(error: &rusqlite::Error) -> bool {
     use rusqlite::Error;
-    matches!(
-        error,
+    // Questions never change, so a question that SQLite does not understand finds other tables than ours. And where a file ends
+    // before what was written to it, it was cut, or its log is gone.
+    let codes = [rusqlite::ffi::SQLITE_ERROR, rusqlite::ffi::SQLITE_IOERR_SHORT_READ];
+    match error {
         Error::InvalidColumnType(..)
-            | Error::FromSqlConversionFailure(..)
-            | Error::IntegralValueOutOfRange(..)
-            | Error::Utf8Error(..)
-    ) || matches!(error, Error::SqlInputError { error, .. } if error.code == ErrorCode::Unknown)
-        // A file ends where something was written: it was cut, or its log is gone.
-        || error.sqlite_error().is_some_and(|error| error.extended_code == rusqlite::ffi::SQLITE_IOERR_SHORT_READ)
+        | Error::FromSqlConversionFailure(..)
+        | Error::IntegralValueOutOfRange(..)
+        | Error::Utf8Error(..) => true,
+        Error::SqliteFailure(error, _) | Error::SqlInputError { error, .. } => codes.contains(&error.extended_code),
+        _ => false,
+    }
 }
