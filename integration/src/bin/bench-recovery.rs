@@ -153,6 +153,10 @@ fn coordinator_back(env: &TestEnv, workers: usize) -> Result<Duration> {
     };
     let before = listed()?;
     ensure!(before.len() == workers, "{} workers, not {workers}", before.len());
+    // It takes note of them on disk beside everything else.
+    let registry = env.vrift_home().join("instances.json");
+    let noted = || std::fs::read_to_string(&registry).is_ok_and(|text| text.matches("\"pid\"").count() == workers);
+    until(Instant::now(), noted, "the workers are not noted")?;
     let began = Instant::now();
     kill(old.pid, Signal::SIGKILL)?;
     let start = env.cmd_in("vriftd", env.path()).arg("--home").arg(env.vrift_home()).arg("--source").arg(env.the_source());

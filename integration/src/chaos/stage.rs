@@ -21,7 +21,7 @@ use crate::env::TestEnv;
 use crate::snapshot::Snapshot;
 
 /// A build that takes longer hangs: from scratch it takes some seconds.
-pub const LIMIT: Duration = Duration::from_secs(120);
+pub const LIMIT: Duration = Duration::from_secs(300);
 
 /// A checkout of one of the projects.
 pub struct Place<'e> {
