@@ -73,13 +73,16 @@ fn project<'e>(env: &'e TestEnv, compiler: &Checkout<'_>, name: &str) -> Result<
     std::fs::create_dir(checkout.path("bin"))?;
     std::fs::copy(compiler.path("bin/cc"), checkout.path("bin/cc"))?;
     checkout.cmd("vrift").args(["run", "--", "true"]).ok()?;
+    worker(&checkout)?;
     Ok(checkout)
 }
 
+/// The project's worker, once it is there: on a busy machine, a command may be over before.
 fn worker(checkout: &Checkout<'_>) -> Result<Daemon> {
     let root = format!("--root {} ", checkout.dir().display());
-    let found = checkout.env().daemons().into_iter().find(|daemon| daemon.command.contains(&root));
-    found.with_context(|| format!("`{}` has no worker", checkout.dir().display()))
+    let find = || checkout.env().daemons().into_iter().find(|daemon| daemon.command.contains(&root));
+    until(Instant::now(), || find().is_some(), "the worker does not come")?;
+    find().with_context(|| format!("`{}` has no worker", checkout.dir().display()))
 }
 
 fn now() -> Result<Duration> {

@@ -59,6 +59,8 @@ pub struct Options {
     pub faults: usize,
     /// Decides everything that can be decided.
     pub seed: u64,
+    /// Ends after the round in which so much time is over, with the faults that there were.
+    pub minutes: Option<u64>,
     /// Whether to keep the result.
     pub save: bool,
     own_mounts: bool,
@@ -71,16 +73,22 @@ impl Options {
     /// It has something else on it.
     pub fn from_args() -> Result<Self> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let mut options =
-            Self { faults: 500, seed: now.as_secs(), save: false, own_mounts: std::env::var_os(OWN_MOUNTS).is_some() };
+        let mut options = Self {
+            faults: 500,
+            seed: now.as_secs(),
+            minutes: None,
+            save: false,
+            own_mounts: std::env::var_os(OWN_MOUNTS).is_some(),
+        };
         let mut parser = lexopt::Parser::from_env();
         while let Some(arg) = parser.next()? {
             match arg {
                 Long("faults") => options.faults = parser.value()?.parse()?,
                 Long("seed") => options.seed = parser.value()?.parse()?,
+                Long("minutes") => options.minutes = Some(parser.value()?.parse()?),
                 Long("save") => options.save = true,
                 Long("help") | Short('h') => {
-                    println!("options: --faults N (500), --seed S, --save");
+                    println!("options: --faults N (500), --seed S, --minutes M, --save");
                     std::process::exit(0);
                 }
                 other => return Err(other.unexpected().into()),
@@ -133,7 +141,8 @@ fn play_all(options: &Options, env: &TestEnv) -> Result<(Tally, Duration)> {
     let mut play = Play::new(env, places, disk, options.own_mounts, judge);
     let mut rng = Rng::with_seed(options.seed);
     let began = Instant::now();
-    while play.tally.count() < options.faults {
+    let limit = options.minutes.map(|minutes| Duration::from_secs(60 * minutes));
+    while play.tally.count() < options.faults && limit.is_none_or(|limit| began.elapsed() < limit) {
         let round = Round::plan(&mut rng, play.places.len(), variants, has_disk);
         let played = play.round(&round);
         let (number, count) = (play.tally.rounds, play.tally.count());
