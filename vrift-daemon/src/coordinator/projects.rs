@@ -19,7 +19,8 @@ use vrift_core::PROTOCOL_VERSION;
 use vrift_core::home::Home;
 use vrift_core::identity::ProjectId;
 use vrift_core::paths::AbsPath;
-use vrift_core::wire::{self, ProjectOpenParams, ProjectOpenResult, RpcError, WorkerStatus, code};
+use vrift_core::root::Project;
+use vrift_core::wire::{self, ProjectOpenParams, ProjectOpenResult, ProjectStatus, RpcError, WorkerStatus, code, method};
 
 use super::instances::{self, Instance};
 use super::supervisor;
@@ -94,9 +95,30 @@ impl Projects {
                 self.note(&Instance { pid, ..instance }, false);
             }
         }
-        if before > 0 {
+        // One that was started in the last moment is not listed, nor is any where the registry is damaged.
+        let unlisted = self.adopt_by_sockets();
+        if before > 0 || unlisted > 0 {
             self.write_registry();
         }
+    }
+
+    /// Finds workers by their sockets; returns how many more there are.
+    fn adopt_by_sockets(&self) -> usize {
+        let Ok(entries) = fs::read_dir(self.home.run()) else { return 0 };
+        let own = self.home.coordinator_socket();
+        let sockets = entries.flatten().map(|entry| entry.path());
+        let mut found = 0;
+        for socket in sockets.filter(|path| path.extension().is_some_and(|ext| ext == "sock") && *path != own) {
+            let _starting = lock(&self.starting);
+            if self.instances().iter().any(|known| known.socket.as_path() == socket) {
+                continue;
+            }
+            if let Some(instance) = presents_itself(&socket) {
+                self.note(&instance, false);
+                found += 1;
+            }
+        }
+        found
     }
 
     /// Whether any worker lives.
@@ -361,4 +383,15 @@ fn is_running(pid: u32) -> bool {
 fn alive(socket: &Path) -> Option<u32> {
     let mut worker = Connection::connect(socket, HELLO_TIME).ok()?;
     worker.hello(env!("CARGO_PKG_VERSION")).ok().map(|hello| hello.pid)
+}
+
+/// The worker at `socket`, as it says itself who it is. One for a branch does not say which: its next build finds it.
+fn presents_itself(socket: &Path) -> Option<Instance> {
+    let mut worker = Connection::connect(socket, HELLO_TIME).ok()?;
+    let ProjectStatus { id, root, pid, .. } = worker.call(method::STATUS, &serde_json::json!({})).ok()?;
+    if ProjectId::new(&root, None) != id {
+        return None;
+    }
+    let name = Project::find(root.as_path()).map_or_else(|_| String::from_utf8_lossy(root.file_name()).into_owned(), |p| p.name);
+    Some(Instance { id, slug: id.slug(&name), root, branch: None, pid, socket: socket.into(), started_s: now_s() })
 }

@@ -205,6 +205,20 @@ fn of_two_coordinators_the_one_that_can_be_reached_stays() {
 }
 
 #[test]
+fn workers_that_are_not_listed_are_found_by_their_sockets() {
+    let bench = Bench::new();
+    let (first, second) = (bench.checkout("a").open(), bench.checkout("b").open());
+    kill(bench.coordinator().hello("test").expect("an answer").pid);
+    // As where a coordinator is killed before it has taken note of a worker, or in the middle of that on a full disk.
+    fs::write(bench.home.instances(), "[{").expect("writes");
+    bench.coordinator();
+    let pids = || status(&bench).workers.iter().map(|worker| worker.pid).collect::<std::collections::BTreeSet<_>>();
+    wait_until("both are found", || pids() == [first.pid, second.pid].into());
+    let listed = fs::read_to_string(bench.home.instances()).expect("reads");
+    assert!(listed.contains(&first.slug) && listed.contains(&second.slug), "{listed}");
+}
+
+#[test]
 fn only_one_coordinator_serves() {
     let bench = Bench::new();
     let pids: Vec<u32> = std::thread::scope(|scope| {
