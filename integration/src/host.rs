@@ -99,6 +99,8 @@ pub struct Stamp {
     pub cpu: String,
     /// Processors that may be used.
     pub cpus: usize,
+    /// How many processes wanted to run at a time over the last minute, this command's own among them.
+    pub load: String,
     /// The kernel.
     pub kernel: String,
     /// The file system below the temporary folder.
@@ -123,6 +125,10 @@ impl Stamp {
             date: today(),
             cpu: cpu_name().unwrap_or_else(|| "unknown".to_owned()),
             cpus: std::thread::available_parallelism().map_or(1, usize::from),
+            load: std::fs::read_to_string("/proc/loadavg")
+                .ok()
+                .and_then(|line| line.split_whitespace().next().map(str::to_owned))
+                .unwrap_or_else(|| "unknown".to_owned()),
             kernel: ask("uname", &["-r"]),
             filesystem: ask("stat", &["-f", "-c", "%T", &std::env::temp_dir().to_string_lossy()]),
             rustc: ask("rustc", &["-V"]),

@@ -77,8 +77,8 @@ impl Report {
         lines.push(format!("`{}`", self.command));
         lines.push(String::new());
         lines.push(format!(
-            "{}, commit {}, {} with {} processors, Linux {}, {}, {}, {}",
-            stamp.date, stamp.commit, stamp.cpu, stamp.cpus, stamp.kernel, stamp.filesystem, stamp.rustc, stamp.cargo
+            "{}, commit {}, {} with {} processors, load {}, Linux {}, {}, {}, {}",
+            stamp.date, stamp.commit, stamp.cpu, stamp.cpus, stamp.load, stamp.kernel, stamp.filesystem, stamp.rustc, stamp.cargo
         ));
         lines.join("\n")
     }
