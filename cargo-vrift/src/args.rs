@@ -1,6 +1,7 @@
 //! The command line of `vrift`, as typed.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use vrift_core::settings::Size;
@@ -61,6 +62,9 @@ pub enum Command {
     Daemon(Daemon),
     /// Stop this project's worker, or with --all every daemon; the next build starts them again.
     Stop(Stop),
+    /// Links named like compilers, for the PATH of builds that scrub their environment.
+    #[command(subcommand)]
+    Shims(Shims),
     /// Forget what is kept for this project: its worker, its digests, its history. The store and the settings stay.
     Delete,
     /// Any other program: `vrift make -j8` is `vrift run -- make -j8`.
@@ -185,6 +189,16 @@ pub enum Config {
     List(Output),
     /// Print where the settings files are.
     Path,
+}
+
+/// `vrift shims`.
+#[derive(Subcommand, Debug)]
+pub enum Shims {
+    /// Make a link for each compiler, archiver and stripper in PATH, and print the folder.
+    Install {
+        /// The folder, instead of `shims` in vrift's state folder.
+        folder: Option<PathBuf>,
+    },
 }
 
 /// What `--version` prints.

@@ -29,6 +29,9 @@ use std::process::ExitCode;
 
 /// `vrift`.
 pub fn vrift_main() -> ExitCode {
+    if let Some(done) = front::stand_in(std::env::args_os()) {
+        return finish(done);
+    }
     let mut words: Vec<OsString> = std::env::args_os().skip(1).collect();
     // Not through clap: every argument behind `vrift cargo` is Cargo's, and a build should not wait for a parser.
     if words.first().is_some_and(|first| first == "cargo") {

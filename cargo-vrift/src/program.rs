@@ -35,6 +35,13 @@ pub fn find(name: &OsStr, path: Option<&OsStr>) -> Option<PathBuf> {
     std::env::split_paths(path?).map(|dir| dir.join(name)).find(|file| is_executable(file))
 }
 
+/// The first executable of that name in `path` that is not the program `own` under another name.
+pub fn find_other(name: &OsStr, path: Option<&OsStr>, own: &Path) -> Option<PathBuf> {
+    let own = own.canonicalize().ok();
+    let other = |file: &PathBuf| own.is_none() || file.canonicalize().ok() != own;
+    std::env::split_paths(path?).map(|dir| dir.join(name)).filter(other).find(|file| is_executable(file))
+}
+
 fn is_executable(file: &Path) -> bool {
     file.metadata().is_ok_and(|meta| meta.is_file() && meta.mode() & 0o111 != 0)
         && nix::unistd::access(file, nix::unistd::AccessFlags::X_OK).is_ok()

@@ -46,10 +46,14 @@ pub enum Field {
     Source = 14,
     /// Where the project's VDir is, or will be; empty where there is to be none.
     VDir = 15,
+    /// Names of programs that become actions although no rule says so, joined by slashes.
+    Actions = 16,
+    /// Names of programs that are left alone, joined by slashes.
+    Never = 17,
 }
 
 /// How many fields there are.
-pub const FIELDS: usize = 16;
+pub const FIELDS: usize = 18;
 
 /// Letters of [`Field::Mode`].
 pub mod mode {

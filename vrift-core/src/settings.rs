@@ -35,6 +35,8 @@ pub enum ValueKind {
     Seconds,
     /// A whole number.
     Count,
+    /// A list of names of programs, without folders.
+    Names,
 }
 
 /// A key, for `vrift config` and for messages.
@@ -81,6 +83,20 @@ pub const KEYS: &[Key] = &[
         per_project: true,
         default: "true",
         help: "Put what is known of a whole build in place before Cargo starts; VRIFT_WHOLE_BUILDS=off goes first.",
+    },
+    Key {
+        name: "exec.actions",
+        kind: ValueKind::Names,
+        per_project: true,
+        default: "[]",
+        help: "Further programs whose runs are stored: generators of code that read files and write files, and ask nobody.",
+    },
+    Key {
+        name: "exec.never",
+        kind: ValueKind::Names,
+        per_project: true,
+        default: "[]",
+        help: "Programs that vrift leaves alone; an action that one is part of is not stored.",
     },
     Key {
         name: "daemon.health_check",
@@ -207,6 +223,10 @@ pub struct Exec {
     pub prefix_map: Option<bool>,
     /// See [`KEYS`].
     pub whole_builds: Option<bool>,
+    /// See [`KEYS`].
+    pub actions: Option<Vec<String>>,
+    /// See [`KEYS`].
+    pub never: Option<Vec<String>>,
 }
 
 /// `[daemon]`.
@@ -306,6 +326,10 @@ impl SettingsFile {
             let message = e.message().replace('\n', " ");
             invalid(line.map_or_else(|| message.clone(), |line| format!("line {line}: {message}")))
         })?;
+        let mut names = file.exec.actions.iter().chain(&file.exec.never).flatten();
+        if let Some(wrong) = names.find(|name| name.is_empty() || name.contains(['/', '\u{1f}', '\0'])) {
+            return Err(invalid(format!("exec: `{wrong}` is not the name of a program, which has no folder")));
+        }
         match &file.storage.the_source {
             Some(source) if !source.is_absolute() && !source.starts_with("~") => {
                 Err(invalid(format!("storage.the_source: `{}` is not an absolute path", source.display())))
@@ -329,6 +353,10 @@ pub struct Settings {
     pub prefix_map: bool,
     /// Whether what is known of a whole build is put in place before Cargo starts.
     pub whole_builds: bool,
+    /// Further programs whose runs are stored.
+    pub actions: Vec<String>,
+    /// Programs that are left alone.
+    pub never: Vec<String>,
     /// How often `vriftd` asks each worker whether it is well.
     pub health_check: Duration,
     /// Whether a VDir is kept.
@@ -352,6 +380,8 @@ impl Default for Settings {
             max_size: None,
             prefix_map: true,
             whole_builds: true,
+            actions: Vec::new(),
+            never: Vec::new(),
             health_check: Duration::from_secs(10),
             vdir: true,
             vdir_size: layout::MAX_LEN,
@@ -380,6 +410,9 @@ impl Settings {
             max_size: user.storage.max_size.map(u64::from),
             prefix_map: project.exec.prefix_map.or(user.exec.prefix_map).unwrap_or(default.prefix_map),
             whole_builds: project.exec.whole_builds.or(user.exec.whole_builds).unwrap_or(default.whole_builds),
+            // Both lists count: what the user has found out about a program holds in each project.
+            actions: user.exec.actions.into_iter().chain(project.exec.actions).flatten().collect(),
+            never: user.exec.never.into_iter().chain(project.exec.never).flatten().collect(),
             health_check: user.daemon.health_check.map_or(default.health_check, Duration::from_secs),
             vdir: project.vdir.enabled.or(user.vdir.enabled).unwrap_or(default.vdir),
             vdir_size: project.vdir.max_size.or(user.vdir.max_size).map_or(default.vdir_size, u64::from),
@@ -455,6 +488,7 @@ mod tests {
             ("[storage]\nmax_size = 'much'", "`much` is not a size"),
             ("[storage]\nthe_source = 'a/b'", "not an absolute path"),
             ("[daemon]\nhealth_check = 0", "between 1 and 86400 seconds"),
+            ("[exec]\nactions = ['bin/protoc']", "`bin/protoc` is not the name of a program"),
             ("[storage", "line 1"),
         ] {
             let message = parse(text).expect_err(text);
@@ -480,7 +514,7 @@ mod tests {
         for key in KEYS {
             let (table, name) = key.name.split_once('.').expect("table.key");
             let value = match key.kind {
-                ValueKind::Bool | ValueKind::Seconds | ValueKind::Count => key.default.to_owned(),
+                ValueKind::Bool | ValueKind::Seconds | ValueKind::Count | ValueKind::Names => key.default.to_owned(),
                 ValueKind::Size | ValueKind::Path => format!("'{}'", key.default),
             };
             parse(&format!("[{table}]\n{name} = {value}")).expect(key.name);

@@ -2,6 +2,9 @@
 //!
 //! A command that may read it is asked for together with a digest of all that is there. So everything is read first, and the
 //! command then gets it from a file in memory. What nobody can read to its end (a terminal) makes no action.
+//!
+//! Of a program that a setting makes an action nobody knows whether it reads. It may find nothing there, or a terminal, which the
+//! setting says that it does not ask; whatever else is there makes no action, and is not touched.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
@@ -46,9 +49,12 @@ pub fn take(command: &Command) -> io::Result<Input> {
     let stdin = io::stdin();
     let Ok(stat) = rustix::fs::fstat(stdin.as_fd()) else { return Ok(Input::None) };
     match FileType::from_raw_mode(stat.st_mode) {
-        FileType::CharacterDevice if is_null(&stat) => return Ok(Input::None),
+        FileType::CharacterDevice if is_null(&stat) || command.tool == Tool::Script => return Ok(Input::None),
         FileType::Fifo | FileType::RegularFile | FileType::Socket => {}
         _ => return Ok(Input::Endless),
+    }
+    if command.tool == Tool::Script {
+        return Ok(if is_empty(stdin.as_fd()) { Input::None } else { Input::Endless });
     }
     let mut copy = File::from(rustix::fs::memfd_create("stdin", MemfdFlags::CLOEXEC)?);
     let mut from = File::from(stdin.as_fd().try_clone_to_owned()?);
@@ -68,6 +74,14 @@ pub fn take(command: &Command) -> io::Result<Input> {
     copy.rewind()?;
     rustix::stdio::dup2_stdin(&copy)?;
     Ok(Input::Data(Digest::from_bytes(*hasher.finalize().as_bytes())))
+}
+
+/// Whether nobody can write to the pipe any more, and nothing is in it: Make gives one to all parallel commands but the first.
+fn is_empty(stdin: std::os::fd::BorrowedFd<'_>) -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let mut polls = [PollFd::from_borrowed_fd(stdin, PollFlags::IN)];
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    poll(&mut polls, Some(&now)).is_ok() && polls[0].revents() == PollFlags::HUP
 }
 
 fn is_null(stat: &rustix::fs::Stat) -> bool {

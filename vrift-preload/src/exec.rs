@@ -3,6 +3,8 @@
 //! | program | becomes |
 //! |---|---|
 //! | worth an action, by [`vrift_core::rules::classify`] | `vrift-exec <kind> <program> <arguments>` |
+//! | named in the setting `exec.actions` | the same, outside actions |
+//! | named in the setting `exec.never` | itself, without the preload; an enclosing action is not stored |
 //! | one that the preload cannot follow | itself, without the preload; the enclosing action is told |
 //! | outside any action, from the target folder, and no script (a test, `cargo run`) | itself, without the preload: it is the user's own |
 //! | a C compiler inside an action | itself, with an option that keeps the checkout's path out of debug information |
@@ -119,7 +121,11 @@ unsafe fn judge(context: &Context<'_>, trace: Option<&Trace>, path: *const c_cha
         Some(_) if context.has(mode::NESTED) => Enclosing::Nesting,
         Some(_) => Enclosing::Whole,
     };
-    if let Some(tool) = rules::classify(name, out_dir, enclosing) {
+    if rules::is_listed(context.get(Field::Never), name) {
+        return Verdict::Leave;
+    }
+    let listed = enclosing == Enclosing::Nothing && rules::is_listed(context.get(Field::Actions), name);
+    if let Some(tool) = rules::classify(name, out_dir, enclosing).or(listed.then_some(Tool::Script)) {
         // SAFETY: as above.
         if unsafe { program_error(path) } == 0 {
             return Verdict::Action(tool);

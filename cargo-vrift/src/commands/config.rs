@@ -147,6 +147,10 @@ fn set(key: &Key, text: &str, files: &Files, project: bool) -> Result<(), Error>
         (ValueKind::Count, ..) => return Err(Error::Usage(format!("`{}` is a whole number, not `{text}`", key.name))),
         (ValueKind::Seconds, ..) => return Err(Error::Usage(format!("`{}` is a number of seconds, not `{text}`", key.name))),
         (ValueKind::Size | ValueKind::Path, ..) => value(text),
+        (ValueKind::Names, ..) => {
+            let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
+            value(names.collect::<toml_edit::Array>())
+        }
     };
     let table = document.entry(section).or_insert(Item::Table(Table::new()));
     let table = table.as_table_like_mut().ok_or_else(|| invalid(format!("`{section}` is not a table")))?;
@@ -193,6 +197,10 @@ mod tests {
         assert_eq!(in_force(max, &files).expect("reads"), ("20GiB".into(), "default"));
         set(max, "500MB", &files, false).expect("sets");
         assert_eq!(in_force(max, &files).expect("reads"), ("500000000".into(), "user"));
+        let actions = key("exec.actions");
+        set(actions, "protoc, bison", &files, true).expect("sets");
+        assert_eq!(in_force(actions, &files).expect("reads"), (r#"["protoc", "bison"]"#.into(), "project"));
+        set(actions, "bin/protoc", &files, true).expect_err("a path");
         let map = key("exec.prefix_map");
         set(map, "false", &files, true).expect("sets");
         assert_eq!(in_force(map, &files).expect("reads"), ("false".into(), "project"));

@@ -7,6 +7,7 @@ mod doctor;
 mod fsck;
 mod gc;
 mod ps;
+mod shims;
 mod stats;
 mod status;
 mod stop;
@@ -77,6 +78,7 @@ pub fn run() -> Result<ExitCode, Error> {
         Command::Config(args) => config::run(&args),
         Command::Daemon(args) => daemon::run(&args),
         Command::Stop(args) => stop::run(&HiArgs::find()?, &args),
+        Command::Shims(args) => shims::run(&args),
         Command::Delete => delete::run(&HiArgs::find()?),
         Command::Program(words) => front::program(words),
     }

@@ -17,6 +17,7 @@ pub use setup::load;
 mod summary;
 mod whole;
 mod wrapper;
+pub use wrapper::tool as wrapped;
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::process::CommandExt;
@@ -73,7 +74,7 @@ pub fn command(mut words: Vec<OsString>) -> Result<ExitCode, Error> {
         return run(&Job { program, class: low.class(), words, low, cargo: true, name: None });
     }
     let job = Job { program, words, low: LowArgs::default(), class: Class::Other, cargo: false, name: Some(name) };
-    match wrapper::tool(&job.program) {
+    match wrapped(&job.program) {
         Some(tool) => Err(wrapper::run(&job, tool)),
         None => run(&job),
     }
@@ -90,6 +91,25 @@ pub fn program(words: Vec<OsString>) -> Result<ExitCode, Error> {
         }
         other => other,
     })
+}
+
+/// Runs what this program stands in for, where it is called by a compiler's name: `vrift shims` makes such links. `None` where it is
+/// called by its own.
+pub fn stand_in(mut words: impl Iterator<Item = OsString>) -> Option<Result<ExitCode, Error>> {
+    let called = words.next()?;
+    let name = Path::new(&called).file_name()?.to_owned();
+    let tool = wrapped(Path::new(&name))?;
+    let found =
+        std::env::current_exe().ok().and_then(|own| program::find_other(&name, std::env::var_os("PATH").as_deref(), &own));
+    let Some(program) = found else {
+        return Some(Err(Error::NoProgram {
+            program: name.to_string_lossy().into_owned(),
+            origin: " in PATH behind vrift's link",
+        }));
+    };
+    // By its whole path: gcc finds its parts from there, and would find our link by its name alone.
+    let job = Job { program, words: words.collect(), low: LowArgs::default(), class: Class::Other, cargo: false, name: None };
+    Some(Err(wrapper::run(&job, tool)))
 }
 
 /// The Cargo that runs us, else the one in `PATH`. A toolchain in the arguments is for rustup's `cargo`, which is in `PATH`.

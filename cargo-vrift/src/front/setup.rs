@@ -221,6 +221,8 @@ fn context(home: &Home, settings: &Settings, parts: &Parts, project: &Project, r
         (Field::Tmp, bytes(&places.tmp)),
         (Field::TraceDir, trace_dir.into_os_string().into_vec()),
         (Field::VDir, vdir),
+        (Field::Actions, settings.actions.join("/").into_bytes()),
+        (Field::Never, settings.never.join("/").into_bytes()),
         (Field::Source, home.the_source().as_os_str().as_bytes().to_vec()),
     ];
     let mut context = Context::empty();

@@ -44,6 +44,76 @@ fn build_tools_and_compilers_give_the_same_actions() -> Result {
     Ok(())
 }
 
+/// Links named like compilers, for builds that drop every variable but `PATH`; and CMake's way to put a program in front.
+#[test]
+fn links_and_launchers_give_the_same_actions() -> Result {
+    let env = TestEnv::new()?;
+    let first = project(&env, "first")?;
+    first.cmd("vrift").arg("make").ok()?;
+    let done = first.cmd("vrift").args(["shims", "install"]).ok()?;
+    let links = std::path::PathBuf::from(done.stdout.trim());
+    ensure!(links.join("cc").is_symlink() && links.join("ar").is_symlink() && !links.join("ld").exists(), "{}", done.all());
+    first.cmd("vrift").args(["shims", "install"]).ok()?;
+    let second = project(&env, "second")?;
+    second.cmd("vrift").args(["run", "--", "true"]).ok()?;
+    // The links are called like compilers, and are none.
+    let judged = second.cmd("make").path_first(&links).judged()?;
+    let ran: Vec<_> = judged.work().into_iter().filter(|exec| !exec.program.starts_with(&*links.to_string_lossy())).collect();
+    ensure!(ran.is_empty(), "{ran:?}");
+    ensure!(second.cmd("./hello").ok()?.stdout == "one\n");
+
+    let lists = "cmake_minimum_required(VERSION 3.10)\nproject(p C)\nadd_executable(hello main.c lib/word.c)\n";
+    let configure = "cmake -S . -B build -DCMAKE_C_COMPILER_LAUNCHER=vrift -DCMAKE_C_FLAGS=-g";
+    for (name, build) in
+        [("third", "cmake --build build"), ("fourth", "cmake --build build"), ("fifth", "vrift cmake --build build")]
+    {
+        let checkout = project(&env, name)?;
+        checkout.write("CMakeLists.txt", lists)?.remove("Makefile")?.sh(configure).ok()?;
+        checkout.cmd("vrift").args(["run", "--", "true"]).ok()?;
+        let judged = checkout.sh(build).judged()?;
+        // CMake puts nothing in front of a link.
+        let compiled = judged.count("cc1");
+        ensure!(compiled == if name == "third" { 2 } else { 0 }, "{name}: {compiled} compilers ran");
+        ensure!(checkout.cmd("build/hello").ok()?.stdout == "one\n");
+    }
+    Ok(())
+}
+
+/// A generator of code is an action where a setting says so, a script too; another setting keeps vrift away.
+#[test]
+fn settings_name_further_programs() -> Result {
+    let env = TestEnv::new()?;
+    let make = "words.c: words.txt gen.sh\n\t./gen.sh words.txt words.c\n";
+    let script = "#!/bin/sh\nsed 's/.*/const char word[] = \"&\";/' < \"$1\" > \"$2\"\n";
+    let prepared = |name: &str, setting: &str| -> Result<Checkout<'_>> {
+        let checkout = env.checkout(name)?;
+        checkout.write("Makefile", make)?.write("words.txt", "one\n")?.write("gen.sh", script)?;
+        checkout.write(".vrift/config.toml", setting)?.sh("chmod +x gen.sh; chmod 700 .vrift").ok()?;
+        checkout.cmd("vrift").args(["run", "--", "true"]).ok()?;
+        Ok(checkout)
+    };
+    let actions = "[exec]\nactions = ['gen.sh']\n";
+    prepared("first", actions)?.cmd("vrift").args(["make", "-j2"]).ok()?;
+    let second = prepared("second", actions)?;
+    let ran =
+        |checkout: &Checkout<'_>| Ok::<_, anyhow::Error>(checkout.cmd("vrift").args(["make", "-j2"]).judged()?.count("sed"));
+    ensure!(ran(&second)? == 0, "{}", second.cmd("vrift").args(["why", "gen.sh"]).run()?.all());
+    ensure!(second.read("words.c")? == "const char word[] = \"one\";\n");
+    second.cmd("make").arg("-q").ok()?;
+    second.edit("words.txt", "one", "two")?;
+    ensure!(ran(&second)? == 1 && second.read("words.c")?.contains("two"));
+    let third = prepared("third", "")?;
+    ensure!(ran(&third)? == 1, "without the setting it is no action");
+
+    let never = prepared("never", "[exec]\nnever = ['cc']\n")?;
+    never.write("Makefile", "x.o: x.c\n\tcc -c x.c -o x.o\n")?.write("x.c", "int x;\n")?;
+    for _ in 0..2 {
+        never.sh("rm -f x.o").ok()?;
+        ensure!(never.cmd("vrift").arg("make").judged()?.count("cc1") == 1);
+    }
+    Ok(())
+}
+
 #[test]
 fn a_compiler_by_itself_behaves_as_ever() -> Result {
     let env = TestEnv::new()?;

@@ -32,6 +32,8 @@ const NOISE: &[&str] = &[
     "MAIL",
     "MAKEFLAGS",
     "MAKELEVEL",
+    "MAKE_TERMERR",
+    "MAKE_TERMOUT",
     "MFLAGS",
     "NUM_JOBS",
     "OLDPWD",

@@ -40,6 +40,12 @@ pub fn classify(program: &[u8], out_dir: bool, enclosing: Enclosing) -> Option<T
     }
 }
 
+/// Whether a program's name is in a list of names that are joined by slashes; see [`crate::context::Field::Actions`].
+pub fn is_listed(names: &[u8], program: &[u8]) -> bool {
+    let name = program.rsplit(|c| *c == b'/').next().unwrap_or(program);
+    !name.is_empty() && names.split(|c| *c == b'/').any(|listed| listed == name)
+}
+
 /// Drivers of the C family.
 const C_DRIVERS: [&[u8]; 8] = [b"cc", b"c++", b"gcc", b"g++", b"clang", b"clang++", b"c89", b"c99"];
 
@@ -136,6 +142,8 @@ mod tests {
             assert_eq!(classify(name.as_bytes(), false, Enclosing::Nesting), None, "{name}");
         }
         assert_eq!(classify(b"rustc", false, Enclosing::Whole), None);
+        assert!(is_listed(b"protoc/bison", b"/usr/bin/bison") && is_listed(b"protoc", b"protoc"));
+        assert!(!is_listed(b"protoc/bison", b"bin/proto") && !is_listed(b"", b"x") && !is_listed(b"a", b"a/"));
         assert_eq!(classify(b"cc", false, Enclosing::Nesting), Some(Tool::Cc));
         assert_eq!(classify(b"ar", false, Enclosing::Nesting), None);
         let compiles = |line: &'static str| makes_objects(line.split(' ').map(str::as_bytes));

@@ -66,7 +66,9 @@ pub fn collect(command: &Command, trace: &Trace) -> Result<Seen, Reason> {
     let context = command.context();
     let failed = failed_executions(&trace.events);
     for (index, event) in trace.events.iter().enumerate() {
-        if !is_about_a_path(event.kind) || event.path == context.get(Field::Shim) {
+        // A script's interpreter is no part of the key, and nobody announces it.
+        let program = event.kind == EventKind::SignIn && !command.tool.is_rust();
+        if !(is_about_a_path(event.kind) || program) || event.path == context.get(Field::Shim) {
             continue;
         }
         let Some(path) = resolver.clean(&event.path) else {
@@ -194,7 +196,7 @@ fn stronger(a: Access, b: Access) -> Access {
 fn look(kind: EventKind, errno: u16) -> Option<Access> {
     let errno = i32::from(errno);
     let looks = match kind {
-        EventKind::OpenRead | EventKind::Library | EventKind::Exec | EventKind::LinkFrom => Access::Content,
+        EventKind::OpenRead | EventKind::Library | EventKind::Exec | EventKind::SignIn | EventKind::LinkFrom => Access::Content,
         EventKind::Stat => Access::Content,
         EventKind::Access => Access::Kind,
         EventKind::Lstat | EventKind::Readlink => Access::Link,
