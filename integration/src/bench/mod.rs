@@ -8,6 +8,7 @@
 //! | `bench-hit-cost` | what does one restored action cost? |
 //! | `bench-exec-startup` | what does it cost to start the runner of an action? |
 //! | `bench-idle-memory` | what does a worker weigh that has nothing to do? |
+//! | `bench-c-builds` | what do C builds cost, first and in another checkout, against plain ones and ccache? |
 //! | `bench-disk` | what do ten checkouts cost on disk? |
 //! | `bench-recovery` | how soon does a build go on, and a daemon come back, after a kill? |
 //! | `bench-isolation` | what does a fault in one project cost another? |

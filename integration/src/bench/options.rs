@@ -31,7 +31,9 @@ impl Options {
                 Long("runs") => options.runs = Some(parser.value()?.parse()?),
                 Long("save") => options.save = true,
                 Long("help") | Short('h') => {
-                    println!("options: --project ripgrep|bat|workspace, --runs N, --save");
+                    println!(
+                        "options: --project ripgrep|bat|workspace (of bench-c-builds: zlib|lua|gawk|yaml-cpp), --runs N, --save"
+                    );
                     std::process::exit(0);
                 }
                 other => return Err(other.unexpected().into()),
