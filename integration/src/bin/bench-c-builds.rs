@@ -64,7 +64,8 @@ fn main() -> Result {
                 second[way as usize].push(cost);
                 two.sh(project.is_done).ok()?;
                 if way == Way::Vrift {
-                    summary = done.summary().unwrap_or_default().to_owned();
+                    // The build's own line, and not that of the configure script before it.
+                    summary = done.stderr.lines().rfind(|line| line.starts_with("vrift: ")).unwrap_or_default().to_owned();
                 }
             }
         }
