@@ -29,8 +29,8 @@ pub fn feed(bytes: &[u8]) -> io::Result<Vec<Vec<u8>>> {
     client.shutdown(Shutdown::Write)?;
     let mut incoming = Incoming::new(&server)?;
     let mut answers = Vec::new();
-    while let Ok(Some(json)) = incoming.next(|| false) {
-        answers.extend(rpc::dispatch(&Parser, &mut (), json));
+    while let Ok(Some(json)) = incoming.next(|| false, || false) {
+        answers.extend(rpc::dispatch(&Parser, &mut (), json, |_| ()));
     }
     Ok(answers)
 }
