@@ -110,8 +110,17 @@ pub unsafe fn is_folder(path: *const c_char) -> bool {
 /// # Safety
 /// `path` must point to a NUL-terminated string.
 pub unsafe fn stat(path: *const c_char) -> Option<libc::stat> {
+    // SAFETY: the caller vouches for `path`.
+    unsafe { stat_at(libc::AT_FDCWD, path, 0) }
+}
+
+/// `fstatat`.
+///
+/// # Safety
+/// `path` must point to a NUL-terminated string.
+pub unsafe fn stat_at(dir: c_int, path: *const c_char, flags: c_int) -> Option<libc::stat> {
     let mut stat = core::mem::MaybeUninit::<libc::stat>::zeroed();
-    let args = [libc::AT_FDCWD as usize, path as usize, stat.as_mut_ptr() as usize, 0, 0, 0];
+    let args = [dir as usize, path as usize, stat.as_mut_ptr() as usize, flags as usize, 0, 0];
     // SAFETY: the caller vouches for `path`; the buffer as for `fstat`.
     let result = unsafe { call(libc::SYS_newfstatat, args) };
     // SAFETY: as for `fstat`.

@@ -42,6 +42,11 @@ pub fn turn_off() {
     OFF.store(true, Ordering::Relaxed);
 }
 
+/// Whether the project may have a map, which others may use even if this process does not.
+pub fn may_be() -> bool {
+    state::context().is_some_and(|context| !context.get(Field::VDir).is_empty())
+}
+
 /// The map, if there is one and this process may use it.
 #[inline]
 fn reader() -> Option<&'static Reader> {

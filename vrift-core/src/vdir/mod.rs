@@ -28,6 +28,9 @@
 //! later than the other times, so that only such files are served, until [`layout::VALID_UNTIL`]. `st_blocks` of a file whose
 //! blocks are not allocated yet: only settled files are served. A store through a shared mapping may show in `mtime` as late as
 //! when the file is closed, which POSIX allows before msync(2); so does a change of file attributes by chattr(1) in `ctime`.
+//! utimensat(2) with only one of the times, the other left as it is: its notice is that of a read (`atime` alone) or of a write
+//! (`mtime` alone), and reads are not watched for, nor are writes to folders, since a watch of a folder would tell of those to
+//! all that is in it. The shim lets a notice of the right kind follow; of programs that run without it this is not noticed.
 //!
 //! # Damage
 //! Immutable parts of the header have a checksum and are copied by each reader when it maps the file; each entry, line of the

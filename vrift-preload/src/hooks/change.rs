@@ -5,10 +5,11 @@ use core::ffi::{c_char, c_int, c_uint, c_void};
 use libc::{dev_t, gid_t, mode_t, off_t, size_t, uid_t};
 use vrift_core::event::{EventKind, Untraced};
 
-use crate::next::{errno, hooks};
+use crate::next::{always, errno, hooks};
 use crate::path::At;
 use crate::sys;
 use crate::trace::Trace;
+use crate::vdir;
 
 unsafe fn one(trace: &Trace, kind: EventKind, at: At, result: c_int) -> c_int {
     // SAFETY: the program's own path.
@@ -39,6 +40,33 @@ unsafe fn held(trace: &Trace, fd: c_int, result: c_int) -> c_int {
 fn attribute(trace: &Trace, result: c_int) -> c_int {
     if result == 0 {
         trace.untraced(Untraced::UnknownSyscall, b"setxattr");
+    }
+    result
+}
+
+/// Whether exactly one of two times is to be set; see utimensat(2).
+unsafe fn sets_one(times: *const c_void) -> bool {
+    // SAFETY: the program's own times, which the kernel has read by now; null stands for "now", both of them.
+    let times = unsafe { times.cast::<[libc::timespec; 2]>().as_ref() };
+    times.is_some_and(|[access, modified]| (access.tv_nsec == libc::UTIME_OMIT) != (modified.tv_nsec == libc::UTIME_OMIT))
+}
+
+/// One time of two was set, alone. Of that the kernel tells those who watch something else than of both: that the file was read
+/// or written, which says nothing of a folder, and is not watched for where reading would do the same. So both are set again to
+/// what they are now.
+unsafe fn timed(at: At, times: *const c_void, flags: c_int, result: c_int) -> c_int {
+    // SAFETY: the program's own arguments, which the kernel has just accepted.
+    unsafe {
+        if result != 0 || !sets_one(times) || !vdir::may_be() {
+            return result;
+        }
+        let stat = if at.path.is_null() { sys::fstat(at.dir as isize) } else { sys::stat_at(at.dir, at.path, flags) };
+        if let Some(stat) = stat {
+            let time = |tv_sec, tv_nsec| libc::timespec { tv_sec, tv_nsec };
+            let both = [time(stat.st_atime, stat.st_atime_nsec), time(stat.st_mtime, stat.st_mtime_nsec)];
+            let args = [at.dir as usize, at.path as usize, both.as_ptr() as usize, flags as usize, 0, 0];
+            sys::call(libc::SYS_utimensat, args);
+        }
     }
     result
 }
@@ -75,13 +103,11 @@ hooks! {
     fn utimes(path: *const c_char, times: *const c_void) -> c_int { |next, trace| one(trace, EventKind::Modify, At::cwd(path), next(path, times)) }
     fn lutimes(path: *const c_char, times: *const c_void) -> c_int { |next, trace| one(trace, EventKind::Modify, At::cwd(path), next(path, times)) }
     fn futimesat(dir: c_int, path: *const c_char, times: *const c_void) -> c_int { |next, trace| one(trace, EventKind::Modify, At { dir, path }, next(dir, path, times)) }
-    fn utimensat(dir: c_int, path: *const c_char, times: *const c_void, flags: c_int) -> c_int { |next, trace| one(trace, EventKind::Modify, At { dir, path }, next(dir, path, times, flags)) }
     fn __xmknod(version: c_int, path: *const c_char, mode: mode_t, device: *const dev_t) -> c_int { |next, trace| one(trace, EventKind::LinkTo, At::cwd(path), next(version, path, mode, device)) }
     fn __xmknodat(version: c_int, dir: c_int, path: *const c_char, mode: mode_t, device: *const dev_t) -> c_int { |next, trace| one(trace, EventKind::LinkTo, At { dir, path }, next(version, dir, path, mode, device)) }
 
     fn fchmod(fd: c_int, mode: mode_t) -> c_int { |next, trace| held(trace, fd, next(fd, mode)) }
     fn fchown(fd: c_int, user: uid_t, group: gid_t) -> c_int { |next, trace| held(trace, fd, next(fd, user, group)) }
-    fn futimens(fd: c_int, times: *const c_void) -> c_int { |next, trace| held(trace, fd, next(fd, times)) }
     fn futimes(fd: c_int, times: *const c_void) -> c_int { |next, trace| held(trace, fd, next(fd, times)) }
 
     fn setxattr(path: *const c_char, name: *const c_char, value: *const c_void, size: size_t, flags: c_int) -> c_int { |next, trace| attribute(trace, next(path, name, value, size, flags)) }
@@ -90,4 +116,15 @@ hooks! {
 
     fn truncate(path: *const c_char, len: off_t) -> c_int { |next, trace| one(trace, EventKind::Modify, At::cwd(path), next(path, len)) }
     fn truncate64(path: *const c_char, len: off_t) -> c_int { |next, trace| one(trace, EventKind::Modify, At::cwd(path), next(path, len)) }
+}
+
+always! {
+    fn utimensat(dir: c_int, path: *const c_char, times: *const c_void, flags: c_int) -> c_int { |next, trace| {
+        let result = timed(At { dir, path }, times, flags, next(dir, path, times, flags));
+        trace.map_or(result, |trace| one(trace, EventKind::Modify, At { dir, path }, result))
+    } }
+    fn futimens(fd: c_int, times: *const c_void) -> c_int { |next, trace| {
+        let result = timed(At { dir: fd, path: core::ptr::null() }, times, 0, next(fd, times));
+        trace.map_or(result, |trace| held(trace, fd, result))
+    } }
 }
