@@ -99,8 +99,9 @@ impl FileSystem {
         if self.access_left(&seen)? <= 0 {
             match kind(&seen) {
                 0o100_000 => read_one(file),
+                // Who asks for a link's `stat` does not read the link: without this it would stay unsettled for ever.
                 0o120_000 => drop(readlinkat(file, c"", Vec::new())),
-                // A folder was listed just now.
+                // A folder has just been listed.
                 _ => {}
             }
             seen = look(file.as_fd()).map_err(|_| Unsettled::Never)?;

@@ -287,3 +287,12 @@ fn look_ups_see_in_the_map_what_they_would_see_in_the_tree() {
     std::thread::sleep(Duration::from_millis(200));
     assert_eq!(view.digest(&path("x.rs")), None, "that was of another stamp");
 }
+
+#[test]
+fn a_link_that_nobody_reads_is_told_as_well() {
+    let kept = keep(&std::env::temp_dir(), |_| {});
+    for name in ["one", "two", "three"] {
+        symlink("nowhere", kept.path(name)).expect("links");
+        wait_for(|| kept.compare(name).then_some(()));
+    }
+}
