@@ -14,6 +14,7 @@
 //! | [`snapshot`], [`archive`] | whole folders, compared byte for byte |
 //! | [`right`] | whether what vrift made is what a build from scratch makes |
 //! | [`small`] | small projects, made up on the spot |
+//! | [`differential`] | what libc answers under the shim, against the kernel, while files change |
 //! | [`lives`] | how long processes live, as the kernel tells it |
 //! | [`disk`] | what folders cost on disk |
 //! | [`user`] | commands as an ordinary user |
@@ -32,6 +33,7 @@ pub mod command;
 pub mod crates_io;
 pub mod daemons;
 pub mod debian;
+pub mod differential;
 pub mod disk;
 pub mod env;
 pub mod host;

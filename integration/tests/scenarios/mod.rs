@@ -8,4 +8,5 @@ mod native;
 mod second_checkout;
 mod service;
 mod traces;
+mod vdir;
 mod wrappers;

@@ -1,0 +1,81 @@
+//! What programs see of files through the VDir is what the kernel says.
+
+use std::time::SystemTime;
+
+use anyhow::ensure;
+use integration::Result;
+use integration::differential::{Outcome, Plan, Prepared, incoherent_shim, run};
+use integration::env::TestEnv;
+use integration::host;
+
+/// A short run; `vdir-differential` makes long ones.
+fn plan(comparisons: u64) -> Result<Plan> {
+    let seed = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_secs();
+    println!("seed {seed}");
+    Ok(Plan { comparisons, seed, shim: None, base: None })
+}
+
+#[test]
+fn the_shim_answers_what_the_kernel_answers() -> Result {
+    let env = TestEnv::new()?;
+    let outcome = run(&env, &plan(1_500_000)?)?;
+    ensure!(outcome.different == 0, "{}", outcome.text);
+    ensure!(outcome.changes > 500, "only {} changes", outcome.changes);
+    // Else the kernel would have been compared with itself.
+    if let Some(share) = outcome.share() {
+        ensure!(share > 10.0, "only {share:.1} of 100 answers came from the map: {:?}", outcome.watched);
+    }
+    Ok(())
+}
+
+#[test]
+fn without_its_rule_of_coherence_the_shim_is_caught() -> Result {
+    let env = TestEnv::new()?;
+    let outcome = run(&env, &Plan { shim: Some(incoherent_shim()?), ..plan(300_000)? })?;
+    ensure!(outcome.different > 0, "the differential test finds nothing where there is something to find");
+    Ok(())
+}
+
+/// A namespace of its own, whose `/dev/shm` is what the script makes of it; the daemons live in it too.
+fn with_shared_memory(mounts: &str) -> Result<Option<Outcome>> {
+    let env = TestEnv::new()?;
+    let plan = plan(100_000)?;
+    let prepared = Prepared::new(&env, &plan)?;
+    let possible = env.cmd_in("unshare", env.path()).args(["-m", "sh", "-ec", "mount -t tmpfs none /mnt"]).run();
+    if !host::is_root() || !possible.is_ok_and(|done| done.status.success()) {
+        return Ok(None);
+    }
+    // The worker makes its map a moment after it has begun.
+    let script = format!("{mounts}\nvrift run -- true\nsleep 2\nls -l /dev/shm >&2 || true\nexec vrift run -- \"$@\"");
+    let cmd = env.cmd_in("unshare", &prepared.root).args(["-m", "sh", "-ec", &script, "sh"]).args(prepared.args.clone());
+    let outcome = Outcome::of(&cmd.run()?, &plan)?;
+    ensure!(outcome.different == 0, "{mounts}: {}", outcome.text);
+    Ok(Some(outcome))
+}
+
+const FROM_THE_KERNEL: f64 = 3.0;
+
+#[test]
+fn a_small_shared_memory_folder_has_room_for_a_map() -> Result {
+    let Some(outcome) = with_shared_memory("mount -t tmpfs -o size=64m none /dev/shm")? else { return Ok(()) };
+    ensure!(outcome.share().is_none_or(|share| share > 10.0), "{:?}", outcome.watched);
+    // It is filled up behind the map's back: what the map needs has been given to it.
+    let filled = "mount -t tmpfs -o size=64m none /dev/shm\n(sleep 1; cat /dev/zero > /dev/shm/filler 2> /dev/null) &";
+    let Some(outcome) = with_shared_memory(filled)? else { return Ok(()) };
+    ensure!(outcome.share().is_none_or(|share| share > 10.0), "{:?}", outcome.watched);
+    Ok(())
+}
+
+#[test]
+fn without_room_for_a_map_the_kernel_answers() -> Result {
+    let full = "mount -t tmpfs -o size=64m none /dev/shm\ncat /dev/zero > /dev/shm/filler 2> /dev/null || true";
+    let absent = "mkdir \"$TMPDIR/dev\"\nmount -t tmpfs none \"$TMPDIR/dev\"\nfor n in null zero full random urandom tty; do touch \
+                  \"$TMPDIR/dev/$n\"; mount --bind /dev/$n \"$TMPDIR/dev/$n\"; done\nmount --rbind \"$TMPDIR/dev\" /dev\ntest ! -e \
+                  /dev/shm";
+    for mounts in ["mount -t tmpfs -o size=128k none /dev/shm", full, "mount -t tmpfs -o ro none /dev/shm", absent] {
+        let Some(outcome) = with_shared_memory(mounts)? else { return Ok(()) };
+        // Some answers need no system call in any case: an empty path's, for one.
+        ensure!(outcome.share().is_none_or(|share| share < FROM_THE_KERNEL), "{mounts}: {:?}", outcome.watched);
+    }
+    Ok(())
+}
