@@ -9,6 +9,7 @@
 //! | `bench-exec-startup` | what does it cost to start the runner of an action? |
 //! | `bench-idle-memory` | what does a worker weigh that has nothing to do? |
 //! | `bench-c-builds` | what do C builds cost, first and in another checkout, against plain ones and ccache? |
+//! | `bench-stat` | what does it cost to look at a file, through the VDir and by the kernel? |
 //! | `bench-disk` | what do ten checkouts cost on disk? |
 //! | `bench-recovery` | how soon does a build go on, and a daemon come back, after a kill? |
 //! | `bench-isolation` | what does a fault in one project cost another? |
@@ -16,6 +17,7 @@
 //! Run as `cargo run --release -p integration --bin bench-…`. With `--save`, results are kept in `benches/results`, stamped
 //! with date, machine, versions and commit.
 
+pub mod map;
 mod measure;
 mod options;
 mod report;
