@@ -42,9 +42,20 @@ pub fn turn_off() {
     OFF.store(true, Ordering::Relaxed);
 }
 
-/// Whether the project may have a map, which others may use even if this process does not.
-pub fn may_be() -> bool {
-    state::context().is_some_and(|context| !context.get(Field::VDir).is_empty())
+/// This process changed something of which the kernel gives no fitting notice: nobody is to believe the map until its worker
+/// has heard of it.
+pub fn doubt() {
+    let current = CURRENT.load(Ordering::Acquire);
+    // SAFETY: a published pointer leads to a place of `MAPPED` that is never written again.
+    if let Some(reader) = unsafe { current.as_ref() } {
+        return reader.doubt();
+    }
+    let error = errno();
+    let place = state::context().map(|context| context.get(Field::VDir)).filter(|place| !place.is_empty());
+    if let Some(reader) = place.and_then(map) {
+        reader.doubt();
+    }
+    set_errno(error.into());
 }
 
 /// The map, if there is one and this process may use it.
@@ -110,8 +121,9 @@ fn map(place: &[u8]) -> Option<Reader> {
     name[..place.len()].copy_from_slice(place);
     let (map, len) = open(&name, libc::O_RDONLY, effective)?;
     name[place.len()..place.len() + asked::SUFFIX.len()].copy_from_slice(asked::SUFFIX.as_bytes());
-    let questions = open(&name, libc::O_RDWR, effective).filter(|(_, len)| *len == asked::LEN as u64).map(|(map, _)| map);
-    let reader = Reader::new(map, questions, len).ok()?;
+    // Without it doubts would not be seen.
+    let (questions, _) = open(&name, libc::O_RDWR, effective).filter(|(_, len)| *len == asked::LEN as u64)?;
+    let reader = Reader::new(map, Some(questions), len).ok()?;
     // SAFETY: string literals.
     let here = unsafe { [sys::stat(c"/proc/self/ns/mnt".as_ptr())?, sys::stat(c"/proc/self/ns/user".as_ptr())?] };
     (reader.uid == effective && reader.namespaces == here.map(|stat| stat.st_ino)).then_some(reader)

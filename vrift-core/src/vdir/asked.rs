@@ -1,7 +1,7 @@
 //! The map of questions: how readers tell the writer what they would have liked to know.
 //!
 //! A second file, beside the VDir's, that readers may write. A lost or made-up question costs nothing but time, so that nothing
-//! in it is believed.
+//! in it is believed. The one thing in it that readers heed as well are doubts: they, too, only cost time.
 
 use core::sync::atomic::Ordering;
 
@@ -17,6 +17,8 @@ pub const SUFFIX: &str = ".asked";
 const COUNT: usize = 0;
 /// Something was found damaged.
 const DAMAGED: usize = 8;
+/// Changes that the kernel gives no fitting notice of.
+const DOUBTS: usize = 16;
 /// Where the bits start: one for each entry, by its number modulo [`BITS`].
 const FIRST: usize = 64;
 /// How many bits there are.
@@ -39,6 +41,20 @@ pub fn report_damage(map: &Mem) {
     if let Some(word) = map.u64(DAMAGED) {
         word.store(1, Ordering::Release);
     }
+}
+
+/// Something was changed of which the kernel gives no fitting notice. From here on no reader believes the map, until the writer
+/// has forgotten what may be wrong.
+pub fn doubt(map: &Mem) {
+    if let Some(count) = map.u64(DOUBTS) {
+        count.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// How many doubts there were.
+#[inline]
+pub fn doubts(map: &Mem) -> u64 {
+    map.u64(DOUBTS).map_or(0, |count| count.load(Ordering::Acquire))
 }
 
 /// Whether there are questions; there are none afterwards until the next.

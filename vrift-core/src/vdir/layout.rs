@@ -74,6 +74,8 @@ pub const STATE: usize = 216;
 pub const ENTRIES_USED: usize = 224;
 /// Entries in use.
 pub const ENTRIES_LIVE: usize = 232;
+/// The doubts ([`super::asked::doubts`]) that have been dealt with.
+pub const DOUBTS_SEEN: usize = 240;
 
 /// Values of [`STATE`].
 pub mod state {
@@ -189,7 +191,7 @@ pub const MAX_ENTRIES: u64 = 10_000_000;
 const _: () = {
     assert!(ENTRY_LEN == 96);
     assert!(IMMUTABLE_END <= GEN && GEN.is_multiple_of(64));
-    assert!(ENTRIES_LIVE + 8 <= PAGE);
+    assert!(DOUBTS_SEEN + 8 <= PAGE);
     assert!(SLOTS == 7 && entry::CHECKSUM + 1 == ENTRY_WORDS && shape::CHECKSUM + 1 == SHAPE_WORDS);
     assert!(RING + PAGE == REGIONS);
 };

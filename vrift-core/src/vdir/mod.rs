@@ -30,7 +30,8 @@
 //! when the file is closed, which POSIX allows before msync(2); so does a change of file attributes by chattr(1) in `ctime`.
 //! utimensat(2) with only one of the times, the other left as it is: its notice is that of a read (`atime` alone) or of a write
 //! (`mtime` alone), and reads are not watched for, nor are writes to folders, since a watch of a folder would tell of those to
-//! all that is in it. The shim lets a notice of the right kind follow; of programs that run without it this is not noticed.
+//! all that is in it. The shim counts such calls as doubts ([`asked::doubt`]), which silence the map until `vdir_d` has forgotten
+//! all that it told; of programs that run without the shim this is not noticed.
 //!
 //! # Damage
 //! Immutable parts of the header have a checksum and are copied by each reader when it maps the file; each entry, line of the

@@ -199,6 +199,9 @@ impl Reader {
         if !generation.is_multiple_of(2) || self.word(layout::STATE) != state::SERVING || self.word(layout::VALID_UNTIL) <= now {
             return None;
         }
+        if self.asked.as_ref().is_some_and(|asked| asked::doubts(asked) != self.word(layout::DOUBTS_SEEN)) {
+            return None;
+        }
         let [flags, head, tail] = self.ring;
         let clear = self.map.u32(flags)?.load(Ordering::Acquire) & TASKRUN == 0;
         let same = self.map.u32(head)?.load(Ordering::Acquire) == self.map.u32(tail)?.load(Ordering::Acquire);
@@ -275,6 +278,13 @@ impl Reader {
     pub fn ask(&self, number: u32) {
         if let Some(asked) = &self.asked {
             asked::ask(asked, number);
+        }
+    }
+
+    /// Something was changed of which the kernel gives no fitting notice.
+    pub fn doubt(&self) {
+        if let Some(asked) = &self.asked {
+            asked::doubt(asked);
         }
     }
 

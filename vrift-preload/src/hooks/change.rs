@@ -52,20 +52,16 @@ unsafe fn sets_one(times: *const c_void) -> bool {
 }
 
 /// One time of two was set, alone. Of that the kernel tells those who watch something else than of both: that the file was read
-/// or written, which says nothing of a folder, and is not watched for where reading would do the same. So both are set again to
-/// what they are now.
+/// (`atime` alone), or written, which says nothing of a folder.
 unsafe fn timed(at: At, times: *const c_void, flags: c_int, result: c_int) -> c_int {
-    // SAFETY: the program's own arguments, which the kernel has just accepted.
-    unsafe {
-        if result != 0 || !sets_one(times) || !vdir::may_be() {
-            return result;
-        }
-        let stat = if at.path.is_null() { sys::fstat(at.dir as isize) } else { sys::stat_at(at.dir, at.path, flags) };
-        if let Some(stat) = stat {
-            let time = |tv_sec, tv_nsec| libc::timespec { tv_sec, tv_nsec };
-            let both = [time(stat.st_atime, stat.st_atime_nsec), time(stat.st_mtime, stat.st_mtime_nsec)];
-            let args = [at.dir as usize, at.path as usize, both.as_ptr() as usize, flags as usize, 0, 0];
-            sys::call(libc::SYS_utimensat, args);
+    // SAFETY: the program's own times, which the kernel has just accepted.
+    if result == 0 && unsafe { sets_one(times) } {
+        // SAFETY: the program's own arguments.
+        let stat = unsafe { if at.path.is_null() { sys::fstat(at.dir as isize) } else { sys::stat_at(at.dir, at.path, flags) } };
+        // SAFETY: as above; there are two times.
+        let access_alone = unsafe { (*times.cast::<[libc::timespec; 2]>())[0].tv_nsec } != libc::UTIME_OMIT;
+        if access_alone || stat.is_none_or(|stat| stat.st_mode & libc::S_IFMT != libc::S_IFREG) {
+            vdir::doubt();
         }
     }
     result

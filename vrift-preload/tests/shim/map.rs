@@ -28,7 +28,9 @@ struct Map {
 fn map(root: &Path) -> Map {
     let dir = tempfile::tempdir_in("/dev/shm").expect("tempdir");
     let path = dir.path().join("vdir");
-    let file = File::options().read(true).write(true).create_new(true).mode(0o600).open(&path).expect("creates");
+    let create = |path: &Path| File::options().read(true).write(true).create_new(true).mode(0o600).open(path).expect("creates");
+    let file = create(&path);
+    create(&dir.path().join("vdir.asked")).set_len(vrift_core::vdir::asked::LEN as u64).expect("sizes");
     let namespace = |name: &str| fs::metadata(format!("/proc/self/ns/{name}")).expect("there").ino();
     let identity = Identity {
         project: 1,

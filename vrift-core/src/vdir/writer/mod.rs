@@ -174,6 +174,11 @@ impl Writer {
         &self.map
     }
 
+    /// What there is room for.
+    pub fn capacity(&self) -> Capacity {
+        self.capacity
+    }
+
     /// Entries in use.
     pub fn live(&self) -> u64 {
         self.live
@@ -207,6 +212,18 @@ impl Writer {
     /// Readers may use it until then, seconds since 1970.
     pub fn set_valid_until(&self, seconds: u64) {
         self.set(layout::VALID_UNTIL, seconds);
+    }
+
+    /// The doubts that have been dealt with.
+    pub fn doubts_seen(&self) -> u64 {
+        self.get(layout::DOUBTS_SEEN)
+    }
+
+    /// So many doubts are being dealt with; whether there are new ones among them.
+    pub fn set_doubts_seen(&self, doubts: u64) -> bool {
+        let before = self.get(layout::DOUBTS_SEEN);
+        self.set(layout::DOUBTS_SEEN, doubts);
+        before != doubts
     }
 
     /// A folder was moved or removed.

@@ -168,7 +168,12 @@ fn attend(plan: &Plan, wake: &Wake, tree: &mut Tree, eyes: &Eyes<'_>, valid_unti
             numbers.extend(asked::all(eyes.questions, tree.used()));
         }
         let facts = plan.shared.take_facts();
-        if noticed || mounted || !numbers.is_empty() || !facts.is_empty() {
+        if noticed
+            || mounted
+            || tree.writer.doubts_seen() != asked::doubts(eyes.questions)
+            || !numbers.is_empty()
+            || !facts.is_empty()
+        {
             for (n, part) in chunks(numbers).into_iter().enumerate() {
                 phase(tree, eyes, mounted && n == 0, part, if n == 0 { &facts } else { &[] })?;
             }
@@ -194,6 +199,10 @@ fn phase(tree: &mut Tree, eyes: &Eyes<'_>, mounted: bool, numbers: Vec<u32>, fac
     tree.settle()?;
     if mounted {
         tree.renew()?;
+    }
+    let doubts = asked::doubts(eyes.questions);
+    if tree.writer.set_doubts_seen(doubts) {
+        tree.forget_all();
     }
     numbers.into_iter().for_each(|number| tree.tell(number));
     facts.iter().for_each(|fact| tree.learn(fact));

@@ -61,6 +61,13 @@ impl Tree {
         self.later.iter().map(|(at, _)| *at).min()
     }
 
+    /// Takes back all that was told.
+    pub fn forget_all(&mut self) {
+        for number in self.holds.keys().copied().collect::<Vec<_>>() {
+            self.forget_stat(number);
+        }
+    }
+
     /// Takes back what will not hold for `ahead` from now on.
     pub fn expire(&mut self, ahead: Duration) {
         let until = now_ns().saturating_add(i64::try_from(ahead.as_nanos()).unwrap_or(i64::MAX));
