@@ -10,6 +10,7 @@
 //! | `bench-idle-memory` | what does a worker weigh that has nothing to do? |
 //! | `bench-c-builds` | what do C builds cost, first and in another checkout, against plain ones and ccache? |
 //! | `bench-stat` | what does it cost to look at a file, through the VDir and by the kernel? |
+//! | `bench-vdir-programs` | what do programs that look at many files gain? |
 //! | `bench-disk` | what do ten checkouts cost on disk? |
 //! | `bench-recovery` | how soon does a build go on, and a daemon come back, after a kill? |
 //! | `bench-isolation` | what does a fault in one project cost another? |

@@ -1,0 +1,158 @@
+//! What programs that look at many files gain from the VDir: each runs under the shim and without it, in turn; what it says
+//! must be the same.
+#![forbid(unsafe_code)]
+
+use std::ffi::OsString;
+use std::io::{BufRead, BufReader, Write};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdin, ChildStdout, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use integration::Result;
+use integration::bench::{Options, Report, median, millis, ratio};
+use integration::checkout::Checkout;
+use integration::command::Cmd;
+use integration::differential::wait_for_vdir;
+use integration::env::TestEnv;
+
+/// Runs a command whenever it reads a line, and tells its exit status and microseconds. What the front end of vrift takes to
+/// start is no part of what is measured.
+const DRIVER: &str = r#"while read -r _; do from=$EPOCHREALTIME; "${@:2}" >"$1" 2>"$1.err" </dev/null; status=$?; to=$EPOCHREALTIME
+echo "$status $((${to/./} - ${from/./}))"; done"#;
+
+/// Programs whose lines come in another order each time.
+const IN_ANY_ORDER: [&str; 2] = ["cargo", "rg"];
+
+/// Packages below `node_modules`, each in a folder of the one before.
+const PACKAGES: usize = 400;
+
+fn main() -> Result {
+    let options = Options::from_args()?;
+    let runs = options.runs.unwrap_or(21).max(3);
+    let source = options.project("ripgrep")?;
+    let env = TestEnv::new()?;
+    let project = env.checkout_of(&source.sources, "project")?;
+    eprintln!("building {} …", source.name);
+    project.cargo("build").ok()?;
+    let rg = env.path().join("rg");
+    std::fs::copy(project.path("target/debug").join(source.program), &rg)?;
+    node_app(&project)?;
+    project.write(".gitignore", "target\n.vrift\n")?;
+    project.sh("git init -q && git add -A && git commit -qm x").ok()?;
+    wait_for_vdir(&env, project.dir())?;
+
+    let mut commands: Vec<(&str, Vec<OsString>)> = vec![
+        ("cargo build, nothing to do", words("cargo build --message-format=json")),
+        ("git status", words("git status --porcelain=v2")),
+        ("find", words("find . -type f -size +0")),
+    ];
+    if source.program == "rg" {
+        commands.push(("rg --files", vec![rg.into_os_string(), "--files".into(), "--hidden".into()]));
+    }
+    if project.cmd("node").arg("--version").run().is_ok_and(|done| done.status.success()) {
+        commands.push(("node, an app of 400 packages", words("node app.js")));
+    }
+    let mut report = Report::new("bench-vdir-programs", format!("Programs that look at many files, in {}", source.name));
+    for (name, command) in commands {
+        let (plain, shim) = compare(&env, &project, name, &command, runs)?;
+        report
+            .row(format!("{name}: alone"), millis(plain), format!("median of {runs}"))
+            .row(format!("{name}: under the shim"), millis(shim), "the same output and exit status")
+            .row(format!("{name}: of that"), ratio(shim, plain), "at most 1.02 × is the aim");
+        let key = name.replace(|c: char| !c.is_ascii_alphanumeric(), "_");
+        report.data(&format!("{key}_alone_ms"), plain.as_secs_f64() * 1e3);
+        report.data(&format!("{key}_shim_ms"), shim.as_secs_f64() * 1e3);
+    }
+    report.finish(options.save)
+}
+
+fn words(text: &str) -> Vec<OsString> {
+    text.split_whitespace().map(OsString::from).collect()
+}
+
+/// An app with many small packages: what is looked for is rarely where it is looked for first.
+fn node_app(project: &Checkout<'_>) -> Result {
+    let mut app = String::from("let sum = 0;\n");
+    for n in 0..PACKAGES {
+        let dir = format!("node_modules/scope-{}/node_modules/package-{n}", n % 20);
+        project.write(&format!("{dir}/package.json"), format!("{{\"name\": \"package-{n}\", \"main\": \"./lib\"}}\n"))?;
+        project.write(&format!("{dir}/lib/index.js"), "module.exports = require('./a') + require('./b');\n")?;
+        project.write(&format!("{dir}/lib/a.js"), format!("module.exports = {n};\n"))?;
+        project.write(&format!("{dir}/lib/b/index.js"), "module.exports = 1;\n")?;
+        app += &format!("sum += require('./{dir}');\n");
+    }
+    project.write("app.js", app + "console.log(sum);\n")?;
+    Ok(())
+}
+
+/// Medians without the shim and with it.
+fn compare(env: &TestEnv, project: &Checkout<'_>, name: &str, command: &[OsString], runs: usize) -> Result<(Duration, Duration)> {
+    let outputs = [env.path().join("plain.out"), env.path().join("shim.out")];
+    let driver = |output: &PathBuf| {
+        let first = ["-c".into(), DRIVER.into(), "driver".into(), output.clone().into_os_string()];
+        first.into_iter().chain(command.iter().cloned()).collect::<Vec<OsString>>()
+    };
+    let mut drivers = [
+        Driver::start(&project.cmd("bash").args(driver(&outputs[0])))?,
+        Driver::start(&project.cmd("vrift").args(["run", "--", "bash"]).args(driver(&outputs[1])))?,
+    ];
+    let mut times = [Vec::new(), Vec::new()];
+    for run in 0..runs + 4 {
+        let mut said = Vec::new();
+        for which in [run % 2, (run + 1) % 2] {
+            let (status, time) = drivers[which].run()?;
+            let mut output: Vec<_> = std::fs::read(&outputs[which])?.split(|c| *c == b'\n').map(<[u8]>::to_vec).collect();
+            // Cargo and rg have threads, and tell of each thing when its thread is done with it.
+            if IN_ANY_ORDER.iter().any(|program| name.starts_with(program)) {
+                output.sort();
+            }
+            said.push((which, status, output));
+            // The first ones warm caches, and ask the keeper for what they need.
+            if run >= 4 {
+                times[which].push(time);
+            } else {
+                std::thread::sleep(Duration::from_millis(200));
+            }
+        }
+        said.sort_by_key(|(which, _, _)| *which);
+        let [(_, plain_status, plain), (_, shim_status, shim)] = &said[..] else { continue };
+        ensure!(plain_status == shim_status, "{name}: exit status {plain_status}, and {shim_status} under the shim");
+        ensure!(plain == shim, "{name}: another output under the shim, see `{}`", env.path().display());
+        ensure!(*plain_status == 0, "{name} fails");
+    }
+    let [plain, shim] = times.map(median);
+    eprintln!("{name}: {plain:.1?} alone, {shim:.1?} under the shim");
+    Ok((plain, shim))
+}
+
+/// A shell that runs the command when it is told to.
+struct Driver {
+    child: Child,
+    orders: Option<ChildStdin>,
+    answers: BufReader<ChildStdout>,
+}
+
+impl Driver {
+    fn start(cmd: &Cmd) -> Result<Self> {
+        let mut child = cmd.to_std().stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        let orders = child.stdin.take();
+        let answers = BufReader::new(child.stdout.take().context("no pipe")?);
+        Ok(Self { child, orders, answers })
+    }
+
+    fn run(&mut self) -> Result<(i32, Duration)> {
+        writeln!(self.orders.as_mut().context("no pipe")?)?;
+        let mut line = String::new();
+        self.answers.read_line(&mut line)?;
+        let (status, micros) = line.trim().split_once(' ').with_context(|| format!("the driver says `{line}`"))?;
+        Ok((status.parse()?, Duration::from_micros(micros.parse()?)))
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.orders = None;
+        let _ = self.child.wait();
+    }
+}
