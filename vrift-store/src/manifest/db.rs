@@ -57,6 +57,10 @@ impl Db {
         let mut db = Self { conn, path: path.to_owned(), files: [None; 2] };
         db.settle()?;
         let found = db.version(schema)?;
+        if db.conn.is_readonly("main").map_err(&err)? {
+            // Known once the header was read: it says that a SQLite to come wrote the file, and ours never does.
+            return Err(db.corrupt("its header is not one of ours"));
+        }
         if found == 0 {
             // Counts only before the first table is made; gc gives freed pages back.
             db.conn.pragma_update(None, "auto_vacuum", "incremental").map_err(&err)?;

@@ -250,6 +250,19 @@ fn a_damaged_manifest_is_moved_aside_and_the_blobs_stay() {
 }
 
 #[test]
+fn a_header_that_makes_it_read_only_is_damage() {
+    let (_tmp, home) = home();
+    drop(BaseWriter::open(&home).expect("opens"));
+    let mut bytes = fs::read(home.manifest()).expect("reads");
+    // The version that is needed to write it.
+    bytes[18] = 9;
+    fs::write(home.manifest(), bytes).expect("writes");
+    let (mut fresh, notice) = BaseWriter::open_or_rebuild(&home).expect("opens");
+    assert!(notice.expect("says so").contains("damaged"));
+    fresh.insert_actions(&[insert(record("a", b"", &[]))]).expect("inserts");
+}
+
+#[test]
 fn a_writer_notices_that_its_database_or_its_log_is_gone() {
     for part in ["manifest.db", "manifest.db-wal"] {
         let (_tmp, home) = home();
