@@ -39,6 +39,14 @@ pub fn path(key: [u64; 2], path: &[u8]) -> [u64; 2] {
     [fold(a ^ K[2], b ^ len), fold(b ^ K[0], a ^ K[1])]
 }
 
+/// The line of the index, of `lines`, that a search for the first half of a path's hash looks at after `probe` others.
+#[inline(always)]
+pub fn line(hash: u64, probe: u64, lines: u64) -> u64 {
+    let first = ((u128::from(hash) * u128::from(lines)) >> 64) as u64;
+    let line = first.wrapping_add(probe);
+    if line < lines { line } else { (line - lines) % lines }
+}
+
 #[inline(always)]
 fn halves(chunk: &[u8]) -> (u64, u64) {
     match *chunk {
@@ -94,6 +102,21 @@ mod tests {
         assert_eq!(count, 2);
         assert_ne!(path([1, 2], b"x"), path([1, 3], b"x"));
         assert_ne!(path([1, 2], b""), path([1, 2], b"\0"));
+    }
+
+    #[test]
+    fn lines_are_met_evenly_and_all_by_probing() {
+        for lines in [1_u64, 2, 7, 1000, 4096] {
+            let mut met = vec![0_u64; lines as usize];
+            for n in 0..100 * lines {
+                met[line(path([1, 2], &n.to_le_bytes())[0], 0, lines) as usize] += 1;
+            }
+            assert!(met.iter().all(|count| (30..300).contains(count)), "{lines}");
+            for hash in [0, 1 << 40, u64::MAX] {
+                let all: HashSet<u64> = (0..lines).map(|probe| line(hash, probe, lines)).collect();
+                assert_eq!((all.len() as u64, all.iter().max()), (lines, Some(&(lines - 1))));
+            }
+        }
     }
 
     #[test]

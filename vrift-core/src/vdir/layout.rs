@@ -4,7 +4,7 @@
 pub const MAGIC: u32 = 0x5652_4654;
 
 /// Changes with every change of the layout.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// A page: the header's size and that of the ring behind it.
 pub const PAGE: usize = 4096;
@@ -38,7 +38,7 @@ pub const ENTRIES: usize = 64;
 pub const ENTRIES_CAP: usize = 72;
 /// Offset of the index.
 pub const INDEX: usize = 80;
-/// Lines of the index: a power of two.
+/// Lines of the index.
 pub const INDEX_LINES: usize = 88;
 /// Offset of the names.
 pub const NAMES: usize = 96;
@@ -154,7 +154,7 @@ pub const LINE_WORDS: usize = 8;
 /// Slots of a line. A slot is 0 where it is free, else the entry's number plus 1 in the lower, and the upper half of the
 /// path's second hash in the upper half; with a lower half of 0 it was used, and searches go on behind its line.
 pub const SLOTS: usize = LINE_WORDS - 1;
-/// Lines that a search looks at.
+/// Lines that a search looks at, from [`super::hash::line`] on; behind the last one comes the first.
 pub const PROBES: usize = 64;
 
 /// Words of a shape: what many files have in common.

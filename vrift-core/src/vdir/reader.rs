@@ -19,7 +19,7 @@ pub struct Reader {
     entries: usize,
     entries_cap: u32,
     index: usize,
-    index_mask: u64,
+    index_lines: u64,
     names: usize,
     names_len: usize,
     shapes: usize,
@@ -144,7 +144,7 @@ impl Reader {
         let (flags, head) = halves(layout::RING_FLAGS);
         let (uid, root_len) = halves(layout::OWNER);
         let lines = word(layout::INDEX_LINES);
-        if !lines.is_power_of_two() {
+        if lines == 0 {
             return Err(Refused::Damaged);
         }
         let mut reader = Self {
@@ -152,7 +152,7 @@ impl Reader {
             entries: word(layout::ENTRIES) as usize,
             entries_cap: word(layout::ENTRIES_CAP) as u32,
             index: word(layout::INDEX) as usize,
-            index_mask: lines - 1,
+            index_lines: lines,
             names: word(layout::NAMES) as usize,
             names_len: word(layout::NAMES_LEN) as usize,
             shapes: word(layout::SHAPES) as usize,
@@ -336,7 +336,7 @@ impl Reader {
         let hash = hash::path(self.key, path);
         let tag = hash[1] >> 32;
         for probe in 0..layout::PROBES as u64 {
-            let number = (hash[0].wrapping_add(probe) & self.index_mask) as usize;
+            let number = hash::line(hash[0], probe, self.index_lines) as usize;
             let line = self.map.words::<LINE_WORDS>(self.index + number * LINE_WORDS * 8).ok_or(Doubt)?;
             let line: [u64; LINE_WORDS] = core::array::from_fn(|n| line[n].load(Ordering::Relaxed));
             if hash::words(line[..SLOTS].iter().copied(), number as u64) != line[SLOTS] {

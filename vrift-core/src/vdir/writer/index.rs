@@ -30,7 +30,7 @@ impl Writer {
 
     pub(super) fn add_slot(&mut self, hash: [u64; 2], number: u32) -> Result<(), Full> {
         for probe in 0..PROBES as u64 {
-            let line = hash[0].wrapping_add(probe) & (self.regions.lines - 1);
+            let line = hash::line(hash[0], probe, self.regions.lines);
             if let Some(slot) = self.line(line)[..SLOTS].iter().position(|word| *word as u32 == 0) {
                 self.passed -= u64::from(self.line(line)[slot] != 0);
                 self.set_slot(line, slot, hash[1] >> 32 << 32 | (u64::from(number) + 1));
@@ -43,7 +43,7 @@ impl Writer {
     /// Line, slot and entry of a hash.
     pub(super) fn slot_of(&self, hash: [u64; 2]) -> Option<(u64, usize, u32)> {
         for probe in 0..PROBES as u64 {
-            let number = hash[0].wrapping_add(probe) & (self.regions.lines - 1);
+            let number = hash::line(hash[0], probe, self.regions.lines);
             let line = self.line(number);
             for (slot, word) in line[..SLOTS].iter().enumerate().filter(|(_, word)| **word as u32 != 0) {
                 let found = (*word as u32) - 1;

@@ -41,8 +41,8 @@ pub(super) struct Regions {
 impl Regions {
     pub(super) fn of(capacity: &Capacity) -> Self {
         let page = |at: u64| at.next_multiple_of(layout::PAGE as u64);
-        // At most five of seven slots are in use.
-        let lines = u64::from(capacity.entries).div_ceil(5).next_power_of_two();
+        // Of seven slots four and a half are in use at most, so that few lines are full. No power of two: every byte counts.
+        let lines = (u64::from(capacity.entries) * 2).div_ceil(9).max(1);
         let entries = REGIONS as u64;
         let index = page(entries + u64::from(capacity.entries) * ENTRY_LEN as u64);
         let names = page(index + lines * LINE_WORDS as u64 * 8);
