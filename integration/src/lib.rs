@@ -39,6 +39,7 @@ pub mod env;
 pub mod host;
 pub mod judge;
 pub mod lives;
+pub mod maps;
 pub mod native;
 pub mod product;
 pub mod projects;

@@ -1,5 +1,6 @@
 //! The current folder as a path below the VDir's root, remembered: asking the kernel for it would cost more than is saved.
 //!
+//! (Processes that share one by a bare `clone(CLONE_FS)`, which nothing but containers do, must not change it behind each other.)
 //! It is asked for again when the program changed it, and when any folder of the project was moved ([`Reader::turn`]).
 
 use core::mem::MaybeUninit;

@@ -234,7 +234,8 @@ pub unsafe fn exists(at: At) -> Answer<()> {
 /// Whether it pays to ask before a file is opened: most that are opened are there, and then it is for nothing.
 static WORTH: AtomicI32 = AtomicI32::new(64);
 
-/// The error with which the kernel would refuse to open a path without `O_CREAT`, where that is for want of the file.
+/// The error with which the kernel would refuse to open a path without `O_CREAT`, where that is for want of the file. (A process
+/// that has no descriptors left is told of the file as well, where the kernel would tell of those first.)
 ///
 /// # Safety
 /// `at.path` must be null or NUL-terminated.

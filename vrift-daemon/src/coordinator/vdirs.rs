@@ -47,7 +47,7 @@ struct State {
 impl VDirs {
     /// With the limits that the settings say.
     pub fn new(settings: &Settings) -> Self {
-        let state = State { due: Instant::now() + EVERY, silent: HashSet::new() };
+        let state = State { due: Instant::now(), silent: HashSet::new() };
         Self { most: settings.vdirs, most_bytes: settings.vdirs_size, state: Mutex::new(state) }
     }
 

@@ -43,8 +43,9 @@ pub unsafe fn report(trace: &Trace, at: At, flags: c_int, existed: bool, error: 
 
 unsafe fn opened(trace: Option<&Trace>, at: At, flags: c_int, call: impl FnOnce() -> c_int) -> c_int {
     let call = || {
+        let plain = flags & libc::O_CREAT == 0 && flags & libc::O_TMPFILE != libc::O_TMPFILE;
         // SAFETY: the program's own path.
-        match (flags & libc::O_CREAT == 0).then(|| unsafe { vdir::lacks(at) }).flatten() {
+        match plain.then(|| unsafe { vdir::lacks(at) }).flatten() {
             Some(error) => {
                 set_errno(error);
                 -1
