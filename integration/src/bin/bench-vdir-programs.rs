@@ -40,6 +40,8 @@ fn main() -> Result {
     node_app(&project)?;
     project.write(".gitignore", "target\n.vrift\n")?;
     project.sh("git init -q && git add -A && git commit -qm x").ok()?;
+    // A build script that names nothing depends on each file of its package, and there are new ones.
+    project.cargo("build").ok()?;
     wait_for_vdir(&env, project.dir())?;
 
     let mut commands: Vec<(&str, Vec<OsString>)> = vec![

@@ -30,7 +30,7 @@ const TICKS: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(2)]
 const LIVELY: Duration = Duration::from_secs(60);
 
 /// Between two phases: a storm of changes costs no more than this allows, and readers ask the kernel meanwhile.
-const PAUSE: Duration = Duration::from_millis(10);
+const PAUSE: Duration = Duration::from_millis(2);
 
 /// Before another attempt, where there could be no VDir.
 const RETRY: Duration = Duration::from_secs(60);
