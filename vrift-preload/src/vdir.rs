@@ -45,17 +45,17 @@ pub fn turn_off() {
 /// This process changed something of which the kernel gives no fitting notice: nobody is to believe the map until its worker
 /// has heard of it.
 pub fn doubt() {
-    let current = CURRENT.load(Ordering::Acquire);
-    // SAFETY: a published pointer leads to a place of `MAPPED` that is never written again.
-    if let Some(reader) = unsafe { current.as_ref() } {
-        return reader.doubt();
-    }
     let error = errno();
-    let place = state::context().map(|context| context.get(Field::VDir)).filter(|place| !place.is_empty());
-    if let Some(reader) = place.and_then(map) {
+    // The map that is there now: the one that this process has may be of a worker that is gone.
+    if let Some(reader) = place().and_then(map) {
         reader.doubt();
     }
     set_errno(error.into());
+}
+
+/// Where the project's map is, or will be.
+fn place() -> Option<&'static [u8]> {
+    state::context().map(|context| context.get(Field::VDir)).filter(|place| !place.is_empty())
 }
 
 /// The map, if there is one and this process may use it.
@@ -87,7 +87,7 @@ fn find_now() -> Option<&'static Reader> {
     if looks != FIRST && !looks.wrapping_add(AGAIN / 2).is_multiple_of(AGAIN) {
         return None;
     }
-    let Some(place) = state::context().map(|context| context.get(Field::VDir)).filter(|place| !place.is_empty()) else {
+    let Some(place) = place() else {
         turn_off();
         return None;
     };

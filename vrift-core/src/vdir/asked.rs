@@ -67,12 +67,6 @@ pub fn take_damage(map: &Mem) -> bool {
     map.u64(DAMAGED).is_some_and(|word| word.load(Ordering::Relaxed) != 0 && word.swap(0, Ordering::Acquire) != 0)
 }
 
-/// Whether an entry is asked for.
-pub fn is_asked(map: &Mem, entry: u32) -> bool {
-    let (word, bit) = place(entry);
-    map.u64(word).is_some_and(|word| word.load(Ordering::Relaxed) & bit != 0)
-}
-
 /// A question is answered.
 pub fn answered(map: &Mem, entry: u32) {
     let (word, bit) = place(entry);

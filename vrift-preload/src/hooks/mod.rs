@@ -7,6 +7,7 @@ mod database;
 mod dir;
 mod env;
 mod fill;
+mod identity;
 mod library;
 mod network;
 mod open;

@@ -2,7 +2,7 @@
 
 use core::ffi::{c_char, c_int, c_void};
 
-use libc::{FILE, pid_t, uid_t};
+use libc::{FILE, pid_t};
 use vrift_core::event::Untraced;
 
 use crate::exec;
@@ -381,27 +381,6 @@ macro_rules! ends {
 }
 // `_exit` is nothing but this system call, so that the next definition need not be asked.
 ends!(_exit, _Exit);
-
-/// From here on the process sees other files, or sees them as somebody else.
-fn elsewhere<R>(trace: Option<&crate::trace::Trace>, name: &[u8], call: impl FnOnce() -> R) -> R {
-    if let Some(trace) = trace {
-        trace.untraced(Untraced::OtherRoot, name);
-    }
-    crate::vdir::turn_off();
-    call()
-}
-
-crate::next::always! {
-    fn chroot(path: *const c_char) -> c_int { |next, trace| elsewhere(trace, b"chroot", || next(path)) }
-    fn unshare(flags: c_int) -> c_int { |next, trace| elsewhere(trace, b"unshare", || next(flags)) }
-    fn setns(fd: c_int, kind: c_int) -> c_int { |next, trace| elsewhere(trace, b"setns", || next(fd, kind)) }
-    fn setuid(user: uid_t) -> c_int { |next, _trace| elsewhere(None, b"", || next(user)) }
-    fn seteuid(user: uid_t) -> c_int { |next, _trace| elsewhere(None, b"", || next(user)) }
-    fn setreuid(real: uid_t, effective: uid_t) -> c_int { |next, _trace| elsewhere(None, b"", || next(real, effective)) }
-    fn setresuid(real: uid_t, effective: uid_t, saved: uid_t) -> c_int { |next, _trace| elsewhere(None, b"", || next(real, effective, saved)) }
-    fn setfsuid(user: uid_t) -> c_int { |next, _trace| elsewhere(None, b"", || next(user)) }
-    fn capset(header: *mut c_void, data: *const c_void) -> c_int { |next, _trace| elsewhere(None, b"", || next(header, data)) }
-}
 
 crate::next::hooks! {
     fn wordexp(words: *const c_char, found: *mut c_void, flags: c_int) -> c_int { |next, trace| { trace.untraced(Untraced::ForeignProgram, b"wordexp"); next(words, found, flags) } }

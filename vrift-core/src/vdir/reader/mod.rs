@@ -1,9 +1,15 @@
 //! Looking things up: wait-free, without a system call, in a few cache lines. One attempt; in doubt no answer.
 
+mod found;
+mod names;
+
 use core::sync::atomic::{AtomicU64, Ordering, fence};
 
-use super::layout::{self, ENTRY_LEN, ENTRY_WORDS, LINE_WORDS, NONE, SHAPE_WORDS, SLOTS, entry, flag, shape, state};
+use super::layout::{self, ENTRY_LEN, ENTRY_WORDS, LINE_WORDS, SHAPE_WORDS, SLOTS, entry, flag, shape, state};
 use super::{Mem, asked, hash};
+pub use found::Found;
+use found::Raw;
+pub use names::{Name, Names};
 
 /// `IORING_SQ_TASKRUN`, linux/io_uring.h: completions wait to be collected.
 const TASKRUN: u32 = 1 << 2;
@@ -55,71 +61,6 @@ pub enum Answer<T> {
     Fails(i32),
     /// Ask the kernel.
     Unknown,
-}
-
-/// What an entry says of a file.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Found {
-    /// The entry's number.
-    pub number: u32,
-    /// Bits of [`flag`].
-    pub flags: u16,
-    /// Links.
-    pub nlink: u16,
-    /// Inode.
-    pub ino: u64,
-    /// Bytes.
-    pub size: u64,
-    /// Nanoseconds since 1970: access, modification, change, birth.
-    pub times: [i64; 4],
-    /// Of 512 bytes.
-    pub blocks: u32,
-    /// Device.
-    pub dev: u64,
-    /// Kind and permissions.
-    pub mode: u32,
-    /// Owner.
-    pub uid: u32,
-    /// Group.
-    pub gid: u32,
-    /// Preferred size of reads.
-    pub blksize: u32,
-    /// `stx_attributes` and their mask, `stx_mnt_id`, `stx_mask`, of statx(2).
-    pub statx: [u64; 4],
-    link: u32,
-    link_check: u32,
-}
-
-impl Found {
-    /// The kind, as [`flag::KIND`] has it.
-    pub fn kind(&self) -> u16 {
-        self.flags & flag::KIND
-    }
-}
-
-/// An entry as it lies in the map, its check passed.
-#[derive(Clone, Copy)]
-struct Raw([u64; ENTRY_WORDS]);
-
-impl Raw {
-    fn flags(&self) -> u16 {
-        self.0[entry::HEAD] as u16
-    }
-    fn name_len(&self) -> usize {
-        (self.0[entry::HEAD] >> 48) as usize
-    }
-    fn kind(&self) -> u16 {
-        self.flags() & flag::KIND
-    }
-    fn next(&self) -> u32 {
-        self.0[entry::LINKS] as u32
-    }
-    fn link(&self) -> u32 {
-        (self.0[entry::LINKS] >> 32) as u32
-    }
-    fn link_check(&self) -> u32 {
-        (self.0[entry::BLOCKS] >> 32) as u32
-    }
 }
 
 /// Nothing can be said.
@@ -440,52 +381,5 @@ impl Reader {
     #[inline]
     fn word_relaxed(&self, offset: usize) -> u64 {
         self.map.u64(offset).map_or(0, |word: &AtomicU64| word.load(Ordering::Relaxed))
-    }
-}
-
-/// The entries of a folder, one after the other. Each is right only if the map has not changed since the first.
-pub struct Names<'a> {
-    reader: &'a Reader,
-    generation: u64,
-    next: u32,
-    left: u32,
-}
-
-/// An entry of a folder.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Name {
-    /// Bytes of the name, which is at the start of the caller's room.
-    pub len: usize,
-    /// Inode.
-    pub ino: u64,
-    /// See [`flag::KIND`].
-    pub kind: u16,
-}
-
-impl Names<'_> {
-    /// The number of entries to come.
-    pub fn left(&self) -> u32 {
-        self.left
-    }
-
-    /// Copies the next name to the start of `room`; `Ok(None)` at the end.
-    ///
-    /// # Errors
-    /// The map changed, or is damaged: what came so far is void.
-    #[allow(clippy::result_unit_err)]
-    pub fn next(&mut self, room: &mut [u8]) -> Result<Option<Name>, ()> {
-        if self.left == 0 {
-            return if self.next == NONE && self.reader.unchanged(self.generation) { Ok(None) } else { Err(()) };
-        }
-        let raw = self.reader.entry(self.next).map_err(|Doubt| ())?;
-        let word = raw.0[entry::NAME];
-        let len = self.reader.text((word as u32) as usize, raw.name_len(), (word >> 32) as u32, room).map_err(|Doubt| ())?.len();
-        (self.next, self.left) = (raw.next(), self.left - 1);
-        Ok(Some(Name { len, ino: raw.0[entry::INO], kind: raw.kind() }))
-    }
-
-    /// Whether all entries that came are right.
-    pub fn hold(&self) -> bool {
-        self.reader.unchanged(self.generation)
     }
 }
