@@ -17,6 +17,7 @@ pub mod client;
 mod clock;
 pub mod coordinator;
 mod log;
+mod presence;
 mod process;
 pub mod processes;
 mod server;

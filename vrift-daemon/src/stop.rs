@@ -11,15 +11,27 @@ use crate::sync::lock;
 /// Shared by whoever may ask a daemon to end, and its main thread.
 #[derive(Default)]
 pub struct Stop {
-    asked: Mutex<bool>,
+    state: Mutex<State>,
     wake: Condvar,
     signalled: AtomicBool,
+}
+
+#[derive(Default)]
+struct State {
+    asked: bool,
+    look: bool,
 }
 
 impl Stop {
     /// Asks the daemon to end.
     pub fn ask(&self) {
-        *lock(&self.asked) = true;
+        lock(&self.state).asked = true;
+        self.wake.notify_all();
+    }
+
+    /// Ends the main thread's present wait: there may be something to see.
+    pub fn look_around(&self) {
+        lock(&self.state).look = true;
         self.wake.notify_all();
     }
 
@@ -28,10 +40,13 @@ impl Stop {
         self.signalled.load(Ordering::SeqCst)
     }
 
-    /// Waits until it was asked, for at most `timeout`; tells whether it was.
+    /// Waits until it was asked, or is to look around, for at most `timeout`; tells whether it was asked.
     pub fn wait(&self, timeout: Duration) -> bool {
-        let asked = lock(&self.asked);
-        *self.wake.wait_timeout_while(asked, timeout, |asked| !*asked).unwrap_or_else(PoisonError::into_inner).0
+        let quiet = |state: &mut State| !state.asked && !state.look;
+        let waited = self.wake.wait_timeout_while(lock(&self.state), timeout, quiet);
+        let mut state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        state.look = false;
+        state.asked
     }
 
     /// Turns SIGTERM, SIGINT and SIGHUP into a request. Must run before other threads start, so that they inherit the mask.

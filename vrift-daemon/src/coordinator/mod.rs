@@ -38,6 +38,7 @@ use vrift_core::settings::Settings;
 use vrift_core::wire;
 
 use crate::args::{self, CoordinatorArgs};
+use crate::presence;
 use crate::process::{self, inode};
 use crate::server::{Activity, Server};
 use crate::stop::Stop;
@@ -135,6 +136,7 @@ fn serve(args: &CoordinatorArgs) -> Result<(), StartError> {
         None => bind(&socket).map_err(at(&socket))?,
     };
     let own_socket = inode(&socket);
+    presence::watch(&stop, &socket, None);
     let activity = Arc::new(Activity::default());
     let leases = Arc::new(Leases::default());
     let writer = Arc::new(Writer::start(home.clone(), Arc::clone(&leases)));

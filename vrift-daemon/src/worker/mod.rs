@@ -58,6 +58,7 @@ use vrift_store::Cas;
 
 use crate::args::{self, WorkerArgs};
 use crate::build;
+use crate::presence;
 use crate::process::{self, inode};
 use crate::server::{Activity, Server};
 use crate::stop::Stop;
@@ -195,6 +196,7 @@ fn serve(args: WorkerArgs) -> Result<(), StartError> {
     };
     crate::log::start(&home.log(), &format!("vdir_d-{}", &id.to_hex()[..16]));
     tracing::info!("serving {} for {root}", socket.display());
+    presence::watch(&stop, &socket, Some(root.as_path()));
     watch(&stop, &activity, &rest, &[(socket.as_path(), own_socket), (root.as_path(), own_root)]);
     // Whoever connects from here on must find no socket rather than a silent one.
     if inode(&socket) == own_socket {

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill as signal};
 use nix::unistd::Pid;
@@ -60,9 +60,7 @@ fn a_stuck_worker_is_killed_where_all_are_to_end() {
     let (stuck, well) = (bench.checkout("a").open(), bench.checkout("b").open());
     signal(Pid::from_raw(stuck.pid as i32), Signal::SIGSTOP).expect("stops");
     assert!(bench.coordinator().shutdown(false).expect("an answer").stopping);
-    wait_until("they are gone", || {
-        [stuck.pid, well.pid].iter().all(|pid| processes::is_gone_within(*pid, std::time::Instant::now()))
-    });
+    wait_until("they are gone", || [stuck.pid, well.pid].iter().all(|pid| processes::is_gone_within(*pid, Instant::now())));
 }
 
 #[test]
@@ -73,6 +71,21 @@ fn one_that_is_killed_without_its_socket_stays_away() {
     kill(opened.pid);
     std::thread::sleep(Duration::from_millis(2500));
     assert!(!opened.socket.as_path().exists());
+}
+
+#[test]
+fn who_cannot_be_reached_makes_room_at_once() {
+    let bench = Bench::new();
+    let checkout = bench.checkout("a");
+    let (coordinator, worker) = (bench.coordinator().hello("test").expect("an answer").pid, checkout.open());
+    let began = Instant::now();
+    fs::remove_file(bench.home.coordinator_socket()).expect("removes");
+    assert_ne!(bench.coordinator().hello("test").expect("an answer").pid, coordinator);
+    assert_eq!(checkout.open().pid, worker.pid, "the worker goes on");
+    fs::remove_file(worker.socket.as_path()).expect("removes");
+    assert_ne!(checkout.open().pid, worker.pid);
+    // They look around every ten seconds without being told to.
+    assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
 }
 
 #[test]
