@@ -85,7 +85,24 @@ impl Reader {
         let (flags, head) = halves(layout::RING_FLAGS);
         let (uid, root_len) = halves(layout::OWNER);
         let lines = word(layout::INDEX_LINES);
-        if lines == 0 {
+        let regions = [
+            (layout::ENTRIES, word(layout::ENTRIES_CAP), ENTRY_LEN),
+            (layout::INDEX, lines, LINE_WORDS * 8),
+            (layout::NAMES, word(layout::NAMES_LEN), 1),
+            (layout::SHAPES, word(layout::SHAPES_CAP), SHAPE_WORDS * 8),
+            (layout::DIGESTS, word(layout::DIGESTS_CAP), layout::DIGEST_LEN),
+        ];
+        // A checksum is no signature. With this, no offset below can overflow.
+        let inside = |offset: usize, count: u64, size: usize| {
+            let end = count.checked_mul(size as u64).and_then(|len| len.checked_add(word(offset)));
+            end.is_some_and(|end| end <= file_len)
+        };
+        let fit = regions.iter().all(|(offset, count, size)| inside(*offset, *count, *size));
+        if lines == 0
+            || word(layout::ENTRIES_CAP) > u64::from(u32::MAX)
+            || word(layout::DIGESTS_CAP) > u64::from(u32::MAX)
+            || !fit
+        {
             return Err(Refused::Damaged);
         }
         let mut reader = Self {
@@ -207,7 +224,9 @@ impl Reader {
     pub fn names(&self, found: &Found, now: u64) -> Option<Names<'_>> {
         let generation = self.begin(now)?;
         let complete = flag::ORDERED | flag::LISTED;
-        (found.kind() == flag::DIR && found.flags & complete == complete).then_some(Names {
+        // Entries of a map that somebody forged may follow each other in a circle.
+        let possible = found.link_check <= self.entries_cap;
+        (found.kind() == flag::DIR && found.flags & complete == complete && possible).then_some(Names {
             reader: self,
             generation,
             next: found.link,
