@@ -28,6 +28,10 @@ fn ns(ns: f64) -> String {
     format!("{ns:.0} ns")
 }
 
+fn micros(ns: f64) -> String {
+    format!("{:.1} µs", ns / 1e3)
+}
+
 /// Kernel and shim, in one process and in turn.
 fn through_the_shim(report: &mut Report, runs: usize) -> Result {
     let env = TestEnv::new()?;
@@ -36,6 +40,9 @@ fn through_the_shim(report: &mut Report, runs: usize) -> Result {
     tools.sh(&format!("cc -w -O2 -pthread -o bench '{source}'")).ok()?;
     let project = env.checkout("project")?;
     project.write("Cargo.toml", "[workspace]\n")?.write(DEEP, "x")?;
+    for n in 0..1000 {
+        project.write(&format!("many/module-{n:03}.js"), "x")?;
+    }
     wait_for_vdir(&env, project.dir())?;
     let missing = DEEP.replace("index.js", "none.js");
     let absolute = |path: &str| project.path(path).into_os_string();
@@ -45,6 +52,7 @@ fn through_the_shim(report: &mut Report, runs: usize) -> Result {
         ("existing-relative", DEEP.into()),
         ("missing-absolute", absolute(&missing)),
         ("missing-relative", missing.clone().into()),
+        ("folder-absolute", absolute("many/")),
     ] {
         args.extend([name.into(), path]);
     }
@@ -52,6 +60,15 @@ fn through_the_shim(report: &mut Report, runs: usize) -> Result {
     for line in done.stdout.lines() {
         let [name, kernel, shim, silent] = line.split(' ').collect::<Vec<_>>()[..] else { continue };
         let (kernel, shim, silent): (f64, f64, i64) = (kernel.parse()?, shim.parse()?, silent.parse()?);
+        if name == "folder-absolute" {
+            report
+                .row("names of a folder with 1,000 files: kernel", micros(kernel), "openat, getdents64, close")
+                .row("names of a folder with 1,000 files: shim", micros(shim), "opendir, readdir, closedir")
+                .row("names of a folder with 1,000 files: faster", format!("{:.1} ×", kernel / shim), "at least 5 × is the aim")
+                .data("folder_kernel_ns", kernel)
+                .data("folder_shim_ns", shim);
+            continue;
+        }
         ensure!(!(0..=900).contains(&silent), "{name}: only {silent} of 1000 answers came from the map");
         let aim = if name.starts_with("existing") { 6 } else { 5 };
         let title = format!("{} path, {}", name.split('-').next().unwrap_or(name), name.split('-').nth(1).unwrap_or(name));
