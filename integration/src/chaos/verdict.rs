@@ -14,7 +14,7 @@ use crate::daemons::is_alive;
 use crate::snapshot::{Exceptions, Snapshot};
 
 /// What processes that were killed leave in a target folder, with plain Cargo too: names that nothing ever asks for.
-const LEFTOVERS: [&str; 8] = [
+const LEFTOVERS: [&str; 9] = [
     "**/.vrift-*.tmp",
     "**/rmeta*",
     "**/rmeta*/**",
@@ -23,6 +23,8 @@ const LEFTOVERS: [&str; 8] = [
     "**/*.rcgu.o",
     "**/cc*.{o,s,res,c,ld,le}",
     "**/*.tmp*",
+    // Of the crate `cc`, in a build script that was killed.
+    "**/*detect_compiler_family.c",
 ];
 
 /// How long what was begun may take to end by itself: whoever lost a socket looks around every ten seconds.
