@@ -7,6 +7,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::SystemTime;
 
 use nix::sys::stat::{Mode, umask};
 use nix::unistd;
@@ -65,9 +66,13 @@ pub fn check_listening(handed: &impl AsFd) -> io::Result<()> {
     Err(io::Error::new(io::ErrorKind::InvalidInput, "what was handed over is no listening socket"))
 }
 
-/// What is at `path`, a link itself: another inode is another thing.
-pub fn inode(path: &Path) -> Option<(u64, u64)> {
-    fs::symlink_metadata(path).ok().map(|meta| (meta.dev(), meta.ino()))
+/// What is at `path`, a link itself: device, inode and time of birth, where the file system keeps one, because numbers of inodes are
+/// used again at once.
+pub type Inode = (u64, u64, Option<SystemTime>);
+
+/// See [`Inode`]; `None` where nothing is there.
+pub fn inode(path: &Path) -> Option<Inode> {
+    fs::symlink_metadata(path).ok().map(|meta| (meta.dev(), meta.ino(), meta.created().ok()))
 }
 
 fn close_inherited(kept: Option<RawFd>) {

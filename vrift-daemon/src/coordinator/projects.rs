@@ -27,7 +27,7 @@ use super::supervisor;
 use crate::build;
 use crate::client::Connection;
 use crate::clock::now_s;
-use crate::process;
+use crate::process::{self, Inode, inode};
 use crate::processes;
 use crate::server::error;
 use crate::sync::lock;
@@ -64,6 +64,8 @@ struct Known {
     child: bool,
     /// When a build last asked for it.
     opened: Instant,
+    /// The folder that it serves: another one may have taken its place.
+    folder: Option<Inode>,
 }
 
 impl Projects {
@@ -200,9 +202,9 @@ impl Projects {
             socket: socket.as_path().into(),
             started_s: now_s(),
         };
-        let pid = match self.live_worker(id, &socket) {
+        let pid = match self.live_worker(id, params.root.as_path(), &socket) {
             Some(pid) => {
-                if self.known_pid(id) != Some(pid) {
+                if self.known(id).map(|known| known.0) != Some(pid) {
                     self.note(&instance(pid), false);
                     self.write_registry();
                 }
@@ -231,11 +233,19 @@ impl Projects {
     }
 
     /// The process of the worker that serves `socket`, if one does and is of this build or cannot leave now.
-    fn live_worker(&self, id: ProjectId, socket: &Path) -> Option<u32> {
-        if let Some(pid) = self.known_pid(id)
+    fn live_worker(&self, id: ProjectId, root: &Path, socket: &Path) -> Option<u32> {
+        if let Some((pid, folder)) = self.known(id)
             && wire::connect(socket, HELLO_TIME).is_ok()
         {
-            return Some(pid);
+            if folder == inode(root) {
+                return Some(pid);
+            }
+            // A checkout that was removed and made again: its worker has not looked around yet.
+            let answer = Connection::connect(socket, HELLO_TIME).and_then(|mut worker| worker.shutdown(false));
+            if answer.is_ok_and(|answer| answer.stopping) {
+                await_close(socket);
+            }
+            return None;
         }
         let mut worker = Connection::connect(socket, HELLO_TIME).ok()?;
         let hello = match worker.hello(&self.build) {
@@ -256,10 +266,7 @@ impl Projects {
         }
         match worker.shutdown(same) {
             Ok(answer) if answer.stopping => {
-                let deadline = Instant::now() + LEAVE_TIME;
-                while wire::connect(socket, HELLO_TIME).is_ok() && Instant::now() < deadline {
-                    thread::sleep(Duration::from_millis(1));
-                }
+                await_close(socket);
                 None
             }
             _ if same => Some(hello.pid),
@@ -327,11 +334,13 @@ impl Projects {
     }
 
     fn note(&self, instance: &Instance, child: bool) {
-        lock(&self.live).insert(instance.id, Known { instance: instance.clone(), child, opened: Instant::now() });
+        let folder = inode(instance.root.as_path());
+        lock(&self.live).insert(instance.id, Known { instance: instance.clone(), child, opened: Instant::now(), folder });
     }
 
-    fn known_pid(&self, id: ProjectId) -> Option<u32> {
-        lock(&self.live).get(&id).map(|known| known.instance.pid)
+    /// The process of a project's worker, and the folder that it serves.
+    fn known(&self, id: ProjectId) -> Option<(u32, Option<Inode>)> {
+        lock(&self.live).get(&id).map(|known| (known.instance.pid, known.folder))
     }
 
     /// The worker `pid` is there no more.
@@ -372,6 +381,14 @@ impl Projects {
         let mut all: Vec<Instance> = live.values().map(|known| known.instance.clone()).collect();
         all.sort_by(|a, b| a.slug.cmp(&b.slug));
         instances::write(&self.home.instances(), all);
+    }
+}
+
+/// Waits until nobody answers there any more, for a while.
+fn await_close(socket: &Path) {
+    let deadline = Instant::now() + LEAVE_TIME;
+    while wire::connect(socket, HELLO_TIME).is_ok() && Instant::now() < deadline {
+        thread::sleep(Duration::from_millis(1));
     }
 }
 

@@ -59,7 +59,7 @@ use vrift_store::Cas;
 use crate::args::{self, WorkerArgs};
 use crate::build;
 use crate::presence;
-use crate::process::{self, inode};
+use crate::process::{self, Inode, inode};
 use crate::server::{Activity, Server};
 use crate::stop::Stop;
 use base::Base;
@@ -241,7 +241,7 @@ fn listen(socket: &Path, listening: bool) -> io::Result<UnixListener> {
 
 /// Returns when it is time to end, and lets the worker `rest` where nobody came for a while; `own` are things without which
 /// there is nothing to serve, and what they were at first.
-fn watch(stop: &Stop, activity: &Activity, rest: &dyn Fn(), own: &[(&Path, Option<(u64, u64)>)]) {
+fn watch(stop: &Stop, activity: &Activity, rest: &dyn Fn(), own: &[(&Path, Option<Inode>)]) {
     let mut busy = (Instant::now(), 0);
     while !stop.wait(TICK) {
         let accepted = activity.accepted();

@@ -89,6 +89,20 @@ fn who_cannot_be_reached_makes_room_at_once() {
 }
 
 #[test]
+fn a_checkout_that_is_made_again_gets_another_worker() {
+    let bench = Bench::new();
+    let checkout = bench.checkout("a");
+    let first = checkout.open();
+    fs::rename(bench.path("a"), bench.path("away")).expect("renames");
+    fs::remove_dir_all(bench.path("away")).expect("removes");
+    fs::create_dir_all(bench.path("a")).expect("creates");
+    let second = checkout.open();
+    assert_ne!(second.pid, first.pid);
+    assert_eq!(checkout.open().pid, second.pid, "it stays");
+    assert_eq!(who(second.socket.as_path()), Some(second.pid));
+}
+
+#[test]
 fn an_adopted_worker_is_looked_after_too() {
     let bench = checked_every_second();
     let checkout = bench.checkout("a");
