@@ -119,6 +119,13 @@ pub const KEYS: &[Key] = &[
         help: "Size of the maps of all projects together.",
     },
     Key {
+        name: "staging.max_size",
+        kind: ValueKind::Size,
+        per_project: true,
+        default: "10GiB",
+        help: "Size of the files that are copied for clients of a project at a time; what goes beyond is run, and not restored.",
+    },
+    Key {
         name: "ui.summary",
         kind: ValueKind::Bool,
         per_project: true,

@@ -72,6 +72,8 @@ pub struct SettingsFile {
     pub daemon: Daemon,
     /// `[vdir]`.
     pub vdir: VDir,
+    /// `[staging]`.
+    pub staging: Staging,
     /// `[ui]`.
     pub ui: Ui,
 }
@@ -122,6 +124,14 @@ pub struct VDir {
     pub max_maps: Option<u64>,
     /// See [`KEYS`].
     pub max_total: Option<Size>,
+}
+
+/// `[staging]`.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Staging {
+    /// See [`KEYS`].
+    pub max_size: Option<Size>,
 }
 
 /// `[ui]`.
@@ -240,6 +250,8 @@ pub struct Settings {
     pub vdirs: usize,
     /// Their bytes.
     pub vdirs_size: u64,
+    /// Bytes that are put in place for a project's clients at a time.
+    pub staging_size: u64,
     /// Whether a build ends with one line.
     pub summary: bool,
 }
@@ -259,6 +271,7 @@ impl Default for Settings {
             vdir_files: layout::MAX_ENTRIES,
             vdirs: 32,
             vdirs_size: 8 << 30,
+            staging_size: 10 << 30,
             summary: true,
         }
     }
@@ -290,6 +303,7 @@ impl Settings {
             vdir_files: project.vdir.max_files.or(user.vdir.max_files).unwrap_or(default.vdir_files),
             vdirs: user.vdir.max_maps.map_or(default.vdirs, |most| usize::try_from(most).unwrap_or(usize::MAX)),
             vdirs_size: user.vdir.max_total.map_or(default.vdirs_size, u64::from),
+            staging_size: project.staging.max_size.or(user.staging.max_size).map_or(default.staging_size, u64::from),
             summary: project.ui.summary.or(user.ui.summary).unwrap_or(default.summary),
         };
         if std::env::var_os(env::PREFIX_MAP).is_some_and(|v| v == "off") {

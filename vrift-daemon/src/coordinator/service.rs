@@ -96,7 +96,7 @@ impl Coordinator {
 impl Service for Coordinator {
     type Session = Session;
 
-    fn open(&self) -> Session {
+    fn open(&self, _: i32) -> Session {
         self.guests.fetch_add(1, Ordering::SeqCst);
         Session { number: self.sessions.fetch_add(1, Ordering::Relaxed), worker: false, ending: false }
     }

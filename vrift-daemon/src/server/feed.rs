@@ -41,7 +41,7 @@ struct Parser;
 impl Service for Parser {
     type Session = ();
 
-    fn open(&self) {}
+    fn open(&self, _: i32) {}
 
     fn call(&self, (): &mut (), call: &Call<'_>) -> Result<Vec<u8>, RpcError> {
         match call.method {

@@ -54,8 +54,8 @@ pub trait Service: Send + Sync + 'static {
     /// State of one connection.
     type Session: Send;
 
-    /// A client connected.
-    fn open(&self) -> Self::Session;
+    /// Process `peer` connected.
+    fn open(&self, peer: i32) -> Self::Session;
 
     /// Answers one request: a whole frame, as [`Call::reply`] makes it.
     ///
@@ -166,16 +166,16 @@ impl<S: Service> Server<S> {
     }
 
     fn serve(&self, stream: &Rc<UnixStream>, full: bool) {
-        match getsockopt(&**stream, sockopt::PeerCredentials) {
-            Ok(peer) if peer.uid() == nix::unistd::geteuid().as_raw() => {}
+        let peer = match getsockopt(&**stream, sockopt::PeerCredentials) {
+            Ok(peer) if peer.uid() == nix::unistd::geteuid().as_raw() => peer.pid(),
             Ok(peer) => return tracing::warn!("refused a connection of user {}", peer.uid()),
             Err(e) => return tracing::warn!("refused a connection without credentials: {e}"),
-        }
+        };
         let Ok(mut incoming) = Incoming::new(stream) else { return };
         if full {
             return send_error(stream, code::LIMIT, format!("over {MAX_CONNECTIONS} connections"), None);
         }
-        let mut session = self.service.open();
+        let mut session = self.service.open(peer);
         let mut bucket = Bucket::new(Instant::now());
         let crowded = || self.activity.connections() >= CROWDED;
         loop {

@@ -103,7 +103,7 @@ mod tests {
     impl Service for Echo {
         type Session = u32;
 
-        fn open(&self) -> u32 {
+        fn open(&self, _: i32) -> u32 {
             0
         }
 

@@ -80,6 +80,11 @@ pub fn lookup(worker: &Worker, session: &mut Session, params: LookupParams) -> L
     }
     match found {
         Found::Hit(candidate, restoration) => {
+            let staged = session.staged.insert(worker.staging.begin());
+            if let Err(reason) = staged.add(&restoration.steps) {
+                ledger(Outcome::Uncached, &reason, 0);
+                return LookupResult::Uncached { reason };
+            }
             if worker.builds.is_open(&params.session) {
                 worker.builds.note(params.clone(), &candidate);
             }

@@ -37,6 +37,7 @@ mod service;
 mod session;
 mod sight;
 mod spares;
+mod staging;
 mod upstream;
 mod vdir;
 mod world;
@@ -49,7 +50,6 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use vrift_core::home::Home;
 use vrift_core::identity::ProjectId;
 use vrift_core::paths::AbsPath;
 use vrift_core::settings::Settings;
@@ -95,6 +95,7 @@ struct Worker {
     scripts: scripts::Scripts,
     builds: builds::Builds,
     spares: Arc<spares::Spares>,
+    staging: staging::Staging,
     ledger: Arc<Ledger>,
     notices: Arc<Notices>,
     upstream: Arc<Upstream>,
@@ -163,6 +164,8 @@ fn serve(args: WorkerArgs) -> Result<(), StartError> {
         ledger: Arc::clone(&ledger),
         notices: Arc::clone(&notices),
     };
+    // A settings file that is wrong is said elsewhere.
+    let settings = Settings::load(&home, Some(&root.as_path().join(".vrift"))).unwrap_or_default();
     let (courier, courier_thread) = Courier::start(parts).map_err(at(&socket))?;
     let activity = Arc::new(Activity::default());
     let spares = spares::Spares::start(Arc::clone(&cas), Arc::clone(&activity));
@@ -179,6 +182,7 @@ fn serve(args: WorkerArgs) -> Result<(), StartError> {
         scripts: scripts::Scripts::default(),
         builds: builds::Builds::default(),
         spares,
+        staging: staging::Staging::new(settings.staging_size),
         ledger,
         notices,
         upstream: Arc::clone(&upstream),
@@ -187,7 +191,7 @@ fn serve(args: WorkerArgs) -> Result<(), StartError> {
         stop: Arc::clone(&stop),
     });
     Server::start(listener, Arc::new(Front(Arc::clone(&worker))), Arc::clone(&activity)).map_err(at(&socket))?;
-    let vdir = start_vdir(&worker, &home);
+    let vdir = start_vdir(&worker, &settings);
     base.warm_up();
     let rest = || {
         digests.rest();
@@ -211,8 +215,7 @@ fn serve(args: WorkerArgs) -> Result<(), StartError> {
 }
 
 /// Starts to keep the project's VDir, where the settings want one. Without it everything works, through the kernel.
-fn start_vdir(worker: &Worker, home: &Home) -> Option<vdir::VDir> {
-    let settings = Settings::load(home, Some(&worker.root.as_path().join(".vrift"))).unwrap_or_default();
+fn start_vdir(worker: &Worker, settings: &Settings) -> Option<vdir::VDir> {
     let plan = vdir::Plan {
         id: worker.id,
         root: worker.root.clone(),

@@ -117,12 +117,14 @@ pub struct Front(pub Arc<Worker>);
 impl Service for Front {
     type Session = Session;
 
-    fn open(&self) -> Session {
-        Session::default()
+    fn open(&self, peer: i32) -> Session {
+        Session { peer, ..Session::default() }
     }
 
     fn call(&self, session: &mut Session, call: &Call<'_>) -> Result<Vec<u8>, RpcError> {
         let worker = &*self.0;
+        // Whoever speaks again has put in place what he was given.
+        session.staged = None;
         match call.method {
             method::ACTION_LOOKUP => {
                 worker.settle(session);
@@ -145,7 +147,7 @@ impl Service for Front {
                 worker.settle(session);
                 let params: BuildOpenParams = call.params()?;
                 check_protocol(params.protocol)?;
-                call.reply(&builds::open(worker, params, &mut session.restoring))
+                call.reply(&builds::open(worker, params, session))
             }
             method::BUILD_KEEP => {
                 session.ended = worker.builds.take(&call.params::<SessionParams>()?.session);
@@ -198,6 +200,9 @@ impl Service for Front {
         worker.settle(&mut session);
         if session.ending {
             worker.stop.ask();
+        }
+        if let Some(staged) = session.staged.take() {
+            staged.roll_back(session.peer);
         }
         if let Some(pending) = session.pending.take() {
             worker.give_up(pending, "the client ended before it had a result");

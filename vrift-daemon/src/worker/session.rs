@@ -12,11 +12,14 @@ use super::builds::Build;
 use super::candidates::Candidate;
 use super::evidence::Before;
 use super::ledger::EntryId;
+use super::staging::Staged;
 use super::upstream::Lease;
 
 /// One connection.
 #[derive(Default)]
 pub struct Session {
+    /// The client's process.
+    pub peer: i32,
     /// The command that the client runs now.
     pub pending: Option<Pending>,
     /// The result that it was given last.
@@ -25,6 +28,8 @@ pub struct Session {
     pub used: Option<Used>,
     /// Where that puts links to blobs.
     pub restoring: Vec<AbsPath>,
+    /// What the client is putting in place.
+    pub staged: Option<Staged>,
     /// A miss whose differences are yet to be listed.
     pub unexplained: Option<Unexplained>,
     /// A build whose plan is yet to be kept.

@@ -3,6 +3,7 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
+use vrift_core::action::{OutputState, Place};
 use vrift_core::wire::{CoordinatorStatus, HelloResult, LookupResult, method};
 use vrift_daemon::client::{ClientError, Connection, ensure_coordinator, running_coordinator};
 
@@ -26,6 +27,52 @@ fn a_killed_worker_gets_a_successor_that_knows_as_much() {
     let second = checkout.open();
     assert_ne!(first.pid, second.pid);
     checkout.client().hit();
+}
+
+#[test]
+fn a_client_that_dies_while_it_restores_leaves_nothing() {
+    let bench = Bench::new();
+    let checkout = bench.checkout("a");
+    let mut client = checkout.client();
+    next_tick();
+    client.build();
+    let mut sibling = checkout.client();
+    client.hit();
+    sibling.hit();
+    // As it is in the middle of a copy. Others' files are none of its business.
+    let (half, other) = (format!(".vrift-{}-0.tmp", std::process::id()), ".vrift-1-0.tmp");
+    checkout.write(&format!("out/{half}"), "hal");
+    checkout.write(&format!("out/{other}"), "hal");
+    drop(client);
+    wait_until("it is rolled back", || !checkout.root.join("out").join(&half).exists());
+    assert!(checkout.root.join("out").join(other).exists());
+    // One that says something else has finished what it was given.
+    checkout.write(&format!("out/{half}"), "hal");
+    sibling.status();
+    drop(sibling);
+    checkout.client().status();
+    assert!(checkout.root.join("out").join(&half).exists());
+}
+
+#[test]
+fn more_than_may_be_staged_is_run_and_said() {
+    let bench = Bench::new();
+    let checkout = bench.checkout("a");
+    fs::create_dir_all(checkout.root.join(".vrift")).expect("creates");
+    fs::write(checkout.root.join(".vrift/config.toml"), "[staging]\nmax_size = 3\n").expect("writes");
+    let mut client = checkout.client();
+    next_tick();
+    let plan = client.miss();
+    let mut params = client.run(plan);
+    for output in &mut params.outputs {
+        if let OutputState::File { place, .. } = &mut output.state {
+            *place = Place::Copy;
+        }
+    }
+    assert!(client.record(&params).stored);
+    let LookupResult::Uncached { reason } = client.lookup() else { panic!("there is no room for it") };
+    assert!(reason.contains("staging.max_size"), "{reason}");
+    assert!(client.why("x.o").iter().any(|entry| entry.reason.contains("staging.max_size")));
 }
 
 #[test]

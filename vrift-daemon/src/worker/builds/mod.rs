@@ -26,13 +26,14 @@ use std::sync::{Arc, Mutex};
 
 use vrift_core::action::{ActionRecord, Output, OutputState, Place, Request, Tool};
 use vrift_core::digest::Digest;
-use vrift_core::paths::{AbsPath, TemplatePath};
+use vrift_core::paths::TemplatePath;
 use vrift_core::wire::{BuildOpenParams, BuildOpenResult, InsertParams, LookupParams};
 use vrift_store::Blob;
 
 use super::Worker;
 use super::candidates::Candidate;
 use super::courier::Job;
+use super::session::Session;
 use crate::clock::now_ns;
 use crate::sync::lock;
 use plan::Plan;
@@ -100,12 +101,12 @@ impl Builds {
 
 /// Answers `build.open`: follows the build, and says what can be put in place at once. The caller does that before it lets go
 /// of the connection; `restoring` receives the places of links to blobs.
-pub fn open(worker: &Worker, params: BuildOpenParams, restoring: &mut Vec<AbsPath>) -> BuildOpenResult {
+pub fn open(worker: &Worker, params: BuildOpenParams, session: &mut Session) -> BuildOpenResult {
     let mut build = Build { params, done: Vec::new(), unforeseen: 0, left: 0, planned: false, ended_ns: 0 };
     let mut result = BuildOpenResult::default();
     if let Some(plan) = stored(worker, &build.params.key).filter(|plan| plan.applies_to(&build.params)) {
         (build.planned, build.left) = (true, plan.left);
-        result = project::project(worker, &plan, &mut build, restoring);
+        result = project::project(worker, &plan, &mut build, session);
     }
     worker.builds.open(build);
     result

@@ -6,7 +6,6 @@ use std::thread;
 use std::time::Instant;
 
 use vrift_core::action::{OutputState, Place};
-use vrift_core::paths::AbsPath;
 use vrift_core::wire::{BuildOpenResult, BuildUnit, LookupParams};
 
 use super::overlay::Overlay;
@@ -16,16 +15,19 @@ use crate::worker::Worker;
 use crate::worker::candidates::Candidate;
 use crate::worker::check::Restoration;
 use crate::worker::lookup::{self, Found};
+use crate::worker::session::Session;
+use crate::worker::staging::Staged;
 use crate::worker::world::World;
 use crate::worker::{key, ledger};
 
 /// What of the plan holds here. Its actions count as hits, and as done.
-pub fn project(worker: &Worker, plan: &Plan, build: &mut Build, restoring: &mut Vec<AbsPath>) -> BuildOpenResult {
+pub fn project(worker: &Worker, plan: &Plan, build: &mut Build, session: &mut Session) -> BuildOpenResult {
     let roots = &build.params.roots;
     let profiles = expand(&plan.profiles, roots);
     let mut overlay = Overlay::new(profiles.clone(), expand(&plan.folders, roots));
     let mut units = Vec::with_capacity(plan.units.len());
     let params = &build.params;
+    let mut staged = worker.staging.begin();
     let mut all_done = Vec::with_capacity(plan.units.len());
     thread::scope(|scope| {
         let (sender, commands) = channel();
@@ -47,12 +49,14 @@ pub fn project(worker: &Worker, plan: &Plan, build: &mut Build, restoring: &mut 
         let mut holds = vec![false; plan.units.len()];
         for (index, (unit, command)) in plan.units.iter().zip(commands).enumerate() {
             let command = command.filter(|_| unit.deps.iter().all(|dep| holds.get(*dep) == Some(&true)));
-            let Some((unit, done)) = command.and_then(|command| look_up(worker, unit, command, &mut overlay)) else { continue };
+            let Some((unit, done)) = command.and_then(|command| look_up(worker, unit, command, &mut overlay, &mut staged)) else {
+                continue;
+            };
             holds[index] = true;
             for step in unit.steps.iter().filter(|step| !unit.dated.contains(&step.path)) {
                 if let OutputState::File { blob, place: Place::Link, .. } = step.state {
                     worker.bindings.will_restore(step.path.as_bytes(), blob);
-                    restoring.push(step.path.clone());
+                    session.restoring.push(step.path.clone());
                 }
             }
             worker.spares.want(&done.result.record, &worker.cas);
@@ -62,6 +66,7 @@ pub fn project(worker: &Worker, plan: &Plan, build: &mut Build, restoring: &mut 
     });
     let files = plan.files.iter().filter_map(|file| file.render(roots)).collect();
     build.done.extend(all_done);
+    session.staged = Some(staged);
     BuildOpenResult { units, files, profiles }
 }
 
@@ -80,7 +85,13 @@ fn fetch(worker: &Worker, command: &LookupParams) {
 }
 
 /// The unit, where its action holds.
-fn look_up(worker: &Worker, unit: &Unit, command: LookupParams, overlay: &mut Overlay) -> Option<(BuildUnit, Done)> {
+fn look_up(
+    worker: &Worker,
+    unit: &Unit,
+    command: LookupParams,
+    overlay: &mut Overlay,
+    staged: &mut Staged,
+) -> Option<(BuildUnit, Done)> {
     let roots = &command.roots;
     let began = Instant::now();
     let files = unit.files.iter().map(|file| file.render(roots)).collect::<Option<_>>()?;
@@ -90,6 +101,7 @@ fn look_up(worker: &Worker, unit: &Unit, command: LookupParams, overlay: &mut Ov
     // and not just one that holds here.
     let (result, Restoration { steps, .. }) =
         hit(worker, &command, overlay).filter(|(result, _)| outcome(&result.record) == unit.outcome)?;
+    staged.add(&steps).ok()?;
     overlay.add(&steps, &worker.cas, roots);
     for (name, of) in &links {
         overlay.link(name, of);
