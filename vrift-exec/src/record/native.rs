@@ -29,7 +29,10 @@ pub fn check_clock(trace: &Trace) -> Result<(), Reason> {
             EventKind::SignIn => {
                 let name = event.path.rsplit(|c| *c == b'/').next().unwrap_or_default();
                 if event.flags & flag::BY_KERNEL != 0 && rules::is_c_compiler(name) {
-                    return Err(format!("whether it expanded __DATE__ or __TIME__ was not seen: {}", String::from_utf8_lossy(name)));
+                    return Err(format!(
+                        "whether it expanded __DATE__ or __TIME__ was not seen: {}",
+                        String::from_utf8_lossy(name)
+                    ));
                 }
                 programs.insert(event.pid, &event.path);
             }

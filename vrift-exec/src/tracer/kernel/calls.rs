@@ -52,7 +52,9 @@ const EVERYWHERE: &[c_long] = &[
     libc::SYS_epoll_pwait2,
     libc::SYS_ppoll,
     libc::SYS_pselect6,
+    // Queues of notices; what is to be watched is another call.
     libc::SYS_inotify_init1,
+    libc::SYS_fanotify_init,
     // The folder that it leads to was seen when it was opened; relative names are resolved by /proc.
     libc::SYS_fchdir,
     libc::SYS_getcwd,

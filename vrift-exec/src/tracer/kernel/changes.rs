@@ -96,7 +96,9 @@ impl Call<'_> {
         let (kind, errno) = match change {
             Change::Mkdir => (EventKind::Mkdir, would_make(&path, found)),
             Change::Symlink => (EventKind::LinkTo, would_make(&path, found)),
-            Change::Unlink => (EventKind::Remove, found.map_or_else(|e| e, |at| if at.is_folder() { libc::EISDIR as u16 } else { 0 })),
+            Change::Unlink => {
+                (EventKind::Remove, found.map_or_else(|e| e, |at| if at.is_folder() { libc::EISDIR as u16 } else { 0 }))
+            }
             Change::Rmdir => (EventKind::Remove, found.map_or_else(|e| e, |at| would_remove(&path, at))),
         };
         if errno != 0 && found.is_ok() {

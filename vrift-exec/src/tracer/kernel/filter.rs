@@ -52,13 +52,15 @@ const fn unless(code: u32, k: u32, otherwise: u8) -> sock_filter {
 }
 
 /// The calls that are reported most: found first.
-const FREQUENT: &[c_long] = &[libc::SYS_openat, libc::SYS_newfstatat, libc::SYS_statx, libc::SYS_readlinkat, libc::SYS_getdents64];
+const FREQUENT: &[c_long] =
+    &[libc::SYS_openat, libc::SYS_newfstatat, libc::SYS_statx, libc::SYS_readlinkat, libc::SYS_getdents64];
 
 /// The whole filter.
 pub fn program() -> Vec<sock_filter> {
     let number = |call: c_long| u32::try_from(call).unwrap_or(u32::MAX);
     // Of another architecture every call is reported: its numbers mean something else.
-    let mut program = vec![plain(LOAD, ARCHITECTURE), sock_filter { jt: 1, ..unless(IF_EQUAL, ARCH, 0) }, NOTIFY, plain(LOAD, NUMBER)];
+    let mut program =
+        vec![plain(LOAD, ARCHITECTURE), sock_filter { jt: 1, ..unless(IF_EQUAL, ARCH, 0) }, NOTIFY, plain(LOAD, NUMBER)];
     for call in FREQUENT {
         program.extend([unless(IF_EQUAL, number(*call), 1), NOTIFY]);
     }
