@@ -61,6 +61,7 @@ pub fn run(command: &Command, argv: &[ByteText]) -> io::Result<Finished> {
     let mut child_command = prepare(command, argv, &arena_path);
     die_with_parent(&mut child_command);
     let mut streams = Streams::open(&mut child_command)?;
+    let mut supervisor = Supervisor::new(&arena_path, arena.file());
     let started_ns = coarse_now();
     let start = Instant::now();
     let mut child = child_command.spawn()?;
@@ -68,8 +69,10 @@ pub fn run(command: &Command, argv: &[ByteText]) -> io::Result<Finished> {
     drop(child_command);
     signals::forward_to(child.id());
     let ending = ending_of(child.id());
-    // Kernels that cannot tell of the program's end cannot report calls either.
-    let mut supervisor = if ending.is_some() { Supervisor::new(&arena_path, arena.file()) } else { Supervisor::off() };
+    if ending.is_none() {
+        // Kernels that cannot tell of the program's end cannot report calls either.
+        supervisor = Supervisor::off();
+    }
     let rewrite = |text: &[u8]| flags::restore_paths(command, text);
     let stdio = pump::pump(streams.sources(&mut child), ending.as_ref(), &mut supervisor, rewrite);
     wait_for_end(ending.as_ref(), &mut supervisor);
