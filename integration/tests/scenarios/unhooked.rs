@@ -262,3 +262,107 @@ fn a_static_program_by_itself_is_cached() -> Result {
     };
     cached(&env, "", fill, |checkout| checkout.edit("in.txt", "one", "two").map(drop))
 }
+
+/// What a program tries to change is reported before it is known whether it can. Here it cannot, for a reason that nobody
+/// foresees, and reads what is still there.
+#[test]
+fn changes_in_vain_are_no_changes() -> Result {
+    let env = TestEnv::new()?;
+    let tools = env.checkout("tools")?;
+    let source = "#include <fcntl.h>\n#include <stdio.h>\n#include <sys/resource.h>\n#include <unistd.h>\nint main(void) {\n\
+                  struct rlimit old, none; getrlimit(RLIMIT_NOFILE, &old); none = old; none.rlim_cur = 3; setrlimit(RLIMIT_NOFILE, &none);\n\
+                  if (open(\"word.txt\", O_WRONLY | O_TRUNC) >= 0) return 1;\n setrlimit(RLIMIT_NOFILE, &old);\n\
+                  if (!rmdir(\"data\") || !rename(\"word.txt\", \"data\") || !unlink(\"data\") || !rename(\"missing\", \"out\")) return 2;\n\
+                  char b[99]; FILE *f = fopen(\"word.txt\", \"r\"), *o = fopen(\"out/copy\", \"w\");\n\
+                  return !f || !o || !fgets(b, 99, f) || fputs(b, o) < 0; }\n";
+    let tool = small::c_program(&tools, "tool", source, "-static")?;
+    for (at, word) in ["one", "two", "one", "three"].into_iter().enumerate() {
+        let checkout = project(&env, &format!("{at}"), &format!("#!/bin/sh\n{tool}\n"))?;
+        checkout.write("word.txt", word)?.write("data/mine", format!("{at}"))?;
+        checkout.cmd("vrift").arg("make").ok()?;
+        ensure!(checkout.read("out/copy")? == word && checkout.read("word.txt")? == word, "instead of {word}");
+        ensure!(checkout.read("data/mine")? == format!("{at}"), "somebody else's file was restored");
+    }
+    Ok(())
+}
+
+/// A process that outlives the action goes on undisturbed.
+#[test]
+fn survivors_go_on() -> Result {
+    let env = TestEnv::new()?;
+    let script = "#!/bin/sh\nbusybox setsid busybox sh -c 'sleep 1; cat in.txt > out/late; ls data > out/ls; mv out/ls out/listed' </dev/null >/dev/null 2>&1 &\necho > out/now\n";
+    let checkout = project(&env, "a", script)?;
+    busybox_files(&checkout)?;
+    let done = checkout.cmd("vrift").arg("make").ok()?;
+    ensure!(done.wall.as_millis() < 900, "the build waited for {:?}", done.wall);
+    ensure!(done.summary() == Some("vrift: 0 hits, 0 misses, 1 uncached"), "{}", done.all());
+    let began = std::time::Instant::now();
+    while !checkout.path("out/listed").exists() {
+        ensure!(began.elapsed().as_secs() < 10, "it did not come to its end");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    ensure!(checkout.read("out/late")? == "one\n" && checkout.read("out/listed")? == "one\nsub\nup\n");
+    Ok(())
+}
+
+/// Where the kernel or a sandbox has no listener to give, programs run as they would without vrift, and nothing is stored.
+#[test]
+fn sandboxes_without_listeners() -> Result {
+    as_root_and_user(|env| {
+        let tools = env.checkout("tools")?;
+        // `taken`: there is a listener above already. `denied`: installing filters is forbidden.
+        let source = "#include <errno.h>\n#include <linux/filter.h>\n#include <linux/seccomp.h>\n#include <stddef.h>\n#include <string.h>\n\
+                      #include <sys/prctl.h>\n#include <sys/syscall.h>\n#include <unistd.h>\nint main(int n, char **v) {\n\
+                      int taken = !strcmp(v[1], \"taken\");\n\
+                      struct sock_filter all[] = { { BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ALLOW } };\n\
+                      struct sock_filter none[] = { { BPF_LD | BPF_W | BPF_ABS, 0, 0, offsetof(struct seccomp_data, nr) },\n\
+                      { BPF_JMP | BPF_JEQ | BPF_K, 0, 1, SYS_seccomp }, { BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ERRNO | EPERM },\n\
+                      { BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ALLOW } };\n\
+                      struct sock_fprog p = { taken ? 1 : 4, taken ? all : none };\n prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);\n\
+                      long fd = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, taken ? SECCOMP_FILTER_FLAG_NEW_LISTENER : 0, &p);\n\
+                      if (fd < 0 || (taken && dup2(fd, 99) < 0)) return 77;\n execvp(v[2], v + 2); return 78; }\n";
+        let sandbox = small::c_program(&tools, "sandbox", source, "")?;
+        for (at, kind) in ["taken", "denied"].into_iter().enumerate() {
+            let checkout = project(env, &format!("{at}"), BUSYBOX)?;
+            busybox_files(&checkout)?;
+            env.own(checkout.dir())?;
+            checkout.cmd("vrift").args(["run", "--", "true"]).ok()?;
+            for _ in 0..2 {
+                checkout.sh("rm -rf out; mkdir out").ok()?;
+                let done = checkout.cmd(&sandbox).args([kind, "vrift", "make"]).ok()?;
+                ensure!(done.summary() == Some("vrift: 0 hits, 0 misses, 1 uncached"), "{kind}: {}", done.all());
+                ensure!(checkout.read("out/cat")? == "one\n1\n", "{kind}");
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Signals interrupt nothing, threads and children of all kinds are followed, and odd ways to name a file are understood.
+#[test]
+fn the_trace_of_an_odd_program_is_complete() -> Result {
+    let env = TestEnv::new()?;
+    let tools = env.checkout("tools")?;
+    let source = "#define _GNU_SOURCE\n#include <fcntl.h>\n#include <pthread.h>\n#include <signal.h>\n#include <spawn.h>\n#include <stdio.h>\n\
+                  #include <stdlib.h>\n#include <string.h>\n#include <sys/stat.h>\n#include <sys/time.h>\n#include <sys/wait.h>\n#include <unistd.h>\n\
+                  extern char **environ;\nstatic void tick(int s) { (void)s; }\n\
+                  static void *work(void *n) { char p[99]; struct stat s; for (int i = 0; i < 200; i++) {\n\
+                  sprintf(p, \"none-%ld-%d\", (long)n, i); stat(p, &s); if (i % 20 == 0) { int f = open(\"in.txt\", O_RDONLY); if (f < 0) abort(); close(f); } } return 0; }\n\
+                  int main(int n, char **v) {\n if (n > 1) { int f = open(v[1], O_RDONLY); return f < 0; }\n\
+                  struct sigaction a = { .sa_handler = tick, .sa_flags = SA_RESTART }; sigaction(SIGALRM, &a, 0);\n\
+                  struct itimerval t = { { 0, 300 }, { 0, 300 } }; setitimer(ITIMER_REAL, &t, 0);\n\
+                  pthread_t th[4]; for (long i = 0; i < 4; i++) pthread_create(&th[i], 0, work, (void *)i);\n\
+                  for (int i = 0; i < 4; i++) pthread_join(th[i], 0);\n\
+                  memset(&t, 0, sizeof t); setitimer(ITIMER_REAL, &t, 0);\n\
+                  int d = open(\"data\", O_PATH | O_DIRECTORY); char p[99]; sprintf(p, \"/proc/self/fd/%d/one\", d);\n\
+                  if (d < 0 || open(p, O_RDONLY) < 0 || openat(d, \"sub/two\", O_RDONLY) < 0 || chdir(\"data\") || open(\"./../in.txt\", O_RDONLY) < 0) return 3;\n\
+                  if (open(\"/proc/self/cwd/up\", O_RDONLY) < 0) return 4;\n\
+                  pid_t c = fork(); if (!c) { chdir(\"sub\"); _exit(open(\"two\", O_RDONLY) < 0); }\n int st; waitpid(c, &st, 0); if (st) return 5;\n\
+                  char *args[] = { v[0], \"one\", 0 }; if (posix_spawn(&c, v[0], 0, 0, args, environ)) return 6; waitpid(c, &st, 0); if (st) return 7;\n\
+                  if (!(c = vfork())) { execl(v[0], v[0], \"sub/two\", (char *)0); _exit(9); } waitpid(c, &st, 0); if (st) return 8;\n\
+                  execl(\"/bin/ls\", \"ls\", \"sub\", (char *)0); return 10; }\n";
+    let tool = small::c_program(&tools, "tool", source, "-static -pthread")?;
+    let checkout = project(&env, "a", &format!("#!/bin/sh\n{tool} > out/ls\n"))?;
+    busybox_files(&checkout)?;
+    complete(&checkout)
+}
