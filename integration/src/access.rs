@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::{Context, ensure};
 use serde::Deserialize;
 use vrift_core::event::EventKind;
+use vrift_core::tool::WATCH;
 
 use crate::command::{Cmd, Done};
 use crate::judge::path_text;
@@ -51,10 +52,22 @@ struct Process {
 /// # Errors
 /// `strace` is missing, or the command fails.
 pub fn watch(cmd: &Cmd) -> Result<(Done, Vec<Action>)> {
+    watch_by(cmd, &["--seccomp-bpf"])
+}
+
+/// The same where processes are traced by seccomp's notifications, which go before the faster way of `strace` to see calls.
+///
+/// # Errors
+/// As for [`watch`].
+pub fn watch_slowly(cmd: &Cmd) -> Result<(Done, Vec<Action>)> {
+    watch_by(cmd, &[])
+}
+
+fn watch_by(cmd: &Cmd, more: &[&str]) -> Result<(Done, Vec<Action>)> {
     let log = tempfile::Builder::new().prefix("strace").tempfile_in(cmd.scratch())?;
     let calls = "trace=%file,%process,getdents,getdents64,fchdir";
-    let options = ["-f", "-qq", "-y", "--seccomp-bpf", "-s", "4096", "-e", calls, "-e", "signal=none", "-o"];
-    let options = options.into_iter().map(str::to_owned).chain([path_text(log.path())?]);
+    let options = ["-f", "-qq", "-y", "-s", "4096", "-e", calls, "-e", "signal=none", "-o"];
+    let options = more.iter().copied().chain(options).map(str::to_owned).chain([path_text(log.path())?]);
     let done = cmd.clone().under("strace", options).ok()?;
     let text = std::fs::read(log.path()).context("cannot read the log of strace")?;
     let dir = path_text(cmd.working_dir())?;
@@ -99,11 +112,13 @@ fn actions(log: &str, dir: &str) -> Vec<Action> {
         if call.name == "execve" && call.is_ok() {
             let path = call.text(0).unwrap_or_default();
             let name = path.rsplit('/').next().unwrap_or_default().to_owned();
-            if name == RUNNER {
+            // It executes what no preload reaches, too, inside of an action.
+            let begins = name == RUNNER && call.list(1).is_none_or(|args| args.get(1).is_none_or(|kind| kind != WATCH));
+            if begins {
                 actions.insert(call.pid, Action { root: call.pid, pids: BTreeSet::from([call.pid]), ..Action::default() });
             }
             if let Some(process) = processes.get_mut(&call.pid) {
-                if name == RUNNER {
+                if begins {
                     process.action = Some(call.pid);
                 }
                 process.program = name;

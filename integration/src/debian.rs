@@ -4,8 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
 
-use anyhow::{Context, ensure};
-
+use crate::download::{self, run};
 use crate::{Result, crates_io, host};
 
 /// Where Debian's pool is; the next one is asked where a file has left the one before.
@@ -45,21 +44,6 @@ pub fn sources(file: &str, digest: &str) -> Result<PathBuf> {
 }
 
 fn fetch(file: &str, digest: &str, to: &Path) -> Result {
-    let mut tried = Vec::new();
-    for mirror in MIRRORS {
-        let url = format!("{mirror}/{file}");
-        let fetched = run(Command::new("curl").args(["-sSfL", "--retry", "2", "--max-time", "120", "-o"]).arg(to).arg(&url));
-        match fetched.and_then(|()| host::line_of(Command::new("sha256sum").arg(to))) {
-            Ok(line) if line.starts_with(digest) => return Ok(()),
-            Ok(line) => tried.push(format!("{url} is another file: {line}")),
-            Err(e) => tried.push(format!("{e:#}")),
-        }
-    }
-    anyhow::bail!("cannot fetch {file}\n{}", tried.join("\n"))
-}
-
-fn run(command: &mut Command) -> Result {
-    let output = command.output().with_context(|| format!("cannot run {command:?}"))?;
-    ensure!(output.status.success(), "{command:?} failed: {}", String::from_utf8_lossy(&output.stderr));
-    Ok(())
+    let urls: Vec<String> = MIRRORS.iter().map(|mirror| format!("{mirror}/{file}")).collect();
+    download::fetch(&urls, digest, to)
 }

@@ -133,9 +133,24 @@ impl Cmd {
     /// # Errors
     /// `strace` is missing, or the command hangs.
     pub fn judged_any(&self) -> Result<Judged> {
+        self.judged_by(&["--seccomp-bpf"])
+    }
+
+    /// As [`Cmd::judged`], where programs run that vrift traces by seccomp's notifications: those go before the faster way of
+    /// `strace` to see calls.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn judged_slowly(&self) -> Result<Judged> {
+        let judged = self.judged_by(&[])?;
+        ensure!(judged.done.status.success(), "`{self}`: {}\n{}", judged.done.status, judged.done.all());
+        Ok(judged)
+    }
+
+    fn judged_by(&self, more: &[&str]) -> Result<Judged> {
         let log = tempfile::Builder::new().prefix("strace").tempfile_in(self.scratch())?;
-        let options = ["-f", "-qq", "--seccomp-bpf", "-s", "1000000", "-e", "trace=execve,execveat", "-e", "abbrev=none", "-e"];
-        let options = options.into_iter().map(str::to_owned).chain(["signal=none".to_owned(), "-o".to_owned()]);
+        let options = ["-f", "-qq", "-s", "1000000", "-e", "trace=execve,execveat", "-e", "abbrev=none", "-e"];
+        let options = more.iter().copied().chain(options).map(str::to_owned).chain(["signal=none".to_owned(), "-o".to_owned()]);
         let options = options.chain([path_text(log.path())?]);
         let done = self.clone().under("strace", options).run()?;
         let text = std::fs::read(log.path()).context("cannot read the log of strace")?;

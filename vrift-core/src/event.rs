@@ -88,6 +88,11 @@ pub mod flag {
     pub const EXISTED: u8 = 2;
     /// The path could not be resolved or was cut: the event stands for an unknown path.
     pub const UNRESOLVED: u8 = 4;
+    /// Of [`super::EventKind::SignIn`]: the process runs without the shim; the kernel reports what it and its children do. Which
+    /// variables they read is not seen.
+    pub const BY_KERNEL: u8 = 8;
+    /// The event was written before the call: `errno` is foretold. A failure is certain, a success is not.
+    pub const AHEAD: u8 = 16;
 }
 
 /// Why a process cannot be followed. The number is the `aux` of [`EventKind::Untraced`].
@@ -114,6 +119,8 @@ pub enum Untraced {
     LostPath = 9,
     /// It changed its root or namespaces.
     OtherRoot = 10,
+    /// It executed a program that calls the kernel past libc (Go's).
+    DirectCalls = 11,
 }
 
 impl Untraced {
@@ -130,6 +137,7 @@ impl Untraced {
             8 => "used io_uring",
             9 => "used a path that could not be resolved",
             10 => "changed its root or namespace",
+            11 => "ran a program that calls the kernel without libc",
             _ => "did something that cannot be traced",
         }
     }

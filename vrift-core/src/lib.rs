@@ -19,12 +19,14 @@ pub mod bytes;
 pub mod context;
 #[cfg(feature = "std")]
 pub mod digest;
+pub mod elf;
 pub mod env;
 pub mod event;
 #[cfg(feature = "std")]
 pub mod home;
 #[cfg(feature = "std")]
 pub mod identity;
+pub mod open;
 #[cfg(feature = "std")]
 pub mod paths;
 #[cfg(feature = "std")]

@@ -1,5 +1,9 @@
 //! The kinds of program that become actions.
 
+/// What `vrift-exec` gets as its first argument in place of a kind: it is to execute the program that follows where the kernel
+/// reports its calls to whoever runs the enclosing action.
+pub const WATCH: &str = "trace";
+
 /// The kinds of program that are worth an action of their own. The number travels in `vrift-exec`'s first argument.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 #[cfg_attr(feature = "std", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]

@@ -29,6 +29,7 @@ mod stdin;
 mod tracer;
 
 use vrift_core::digest::Digest;
+use vrift_core::tool::WATCH;
 use vrift_core::wire::{AbandonParams, HitPlan, LookupResult, MissPlan};
 use vrift_store::Cas;
 
@@ -37,8 +38,13 @@ use crate::command::Command;
 use crate::stdin::Input;
 
 /// Runs the command that the program's arguments and environment describe: `vrift-exec <kind> <program> <name> <arguments>`.
-/// Returns the exit status; a command that died of a signal makes this process die of the same.
+/// Returns the exit status; a command that died of a signal makes this process die of the same. With [`WATCH`] for a kind it is
+/// the program that executes others where the kernel reports their calls.
 pub fn run() -> u8 {
+    let mut args = std::env::args_os().skip(1);
+    if args.next().is_some_and(|kind| kind == WATCH) {
+        return tracer::launch::run(args);
+    }
     let command = match Command::from_process() {
         Ok(command) => command,
         Err(error) => {

@@ -1,5 +1,7 @@
 //! Running the command as if vrift were not there.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 
 use vrift_core::bytes::ByteText;
@@ -16,9 +18,12 @@ pub fn exec(command: &Command) -> u8 {
 
 /// The command with these arguments, its own environment and nothing of vrift's.
 pub(crate) fn prepare(command: &Command, argv: &[ByteText]) -> std::process::Command {
-    use std::ffi::OsStr;
-    use std::os::unix::ffi::OsStrExt;
-    let mut child = std::process::Command::new(command.program.as_path());
+    prepare_as(command, command.program.as_path().as_os_str(), argv)
+}
+
+/// The same for another program.
+pub(crate) fn prepare_as(command: &Command, program: &OsStr, argv: &[ByteText]) -> std::process::Command {
+    let mut child = std::process::Command::new(program);
     if let Some(name) = argv.first() {
         child.arg0(OsStr::from_bytes(name));
     }

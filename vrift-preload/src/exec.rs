@@ -5,7 +5,8 @@
 //! | worth an action, by [`vrift_core::rules::classify`] | `vrift-exec <kind> <program> <arguments>` |
 //! | named in the setting `exec.actions` | the same, outside actions |
 //! | named in the setting `exec.never` | itself, without the preload; an enclosing action is not stored |
-//! | one that the preload cannot follow | itself, without the preload; the enclosing action is told |
+//! | one that no preload reaches, inside an action | `vrift-exec trace <program> <arguments>`, which executes it where the kernel reports its calls |
+//! | one that cannot be followed at all | itself, without the preload; the enclosing action is told |
 //! | outside any action, from the target folder, and no script (a test, `cargo run`) | itself, without the preload: it is the user's own |
 //! | a C compiler inside an action | itself, with an option that keeps the checkout's path out of debug information |
 //! | any other | itself, with preload and context |
@@ -14,9 +15,9 @@ use core::ffi::{c_char, c_int};
 
 use vrift_core::context::{Context, Field, SEPARATOR, mode};
 use vrift_core::env;
-use vrift_core::event::{EventKind, flag};
+use vrift_core::event::{EventKind, Untraced, flag};
 use vrift_core::rules::{self, Enclosing};
-use vrift_core::tool::Tool;
+use vrift_core::tool::{Tool, WATCH};
 
 use crate::elf::{self, Program};
 use crate::path;
@@ -53,6 +54,8 @@ type Strings = *const *const c_char;
 
 enum Verdict {
     Action(Tool),
+    /// To be executed where the kernel reports its calls; the reason counts where that is not possible.
+    Watch(Untraced),
     Follow,
     Leave,
 }
@@ -90,10 +93,16 @@ pub unsafe fn plan(
             let plan = room.and_then(|room| Builder { room, used: 0 }.build(context, &verdict, &plain))?;
             Some(then(&plan))
         });
-        match error {
-            Some(error) if error != libc::E2BIG && (error == 0 || !matches!(verdict, Verdict::Action(_))) => error,
+        match (error, &verdict) {
+            (Some(0), _) => 0,
+            (Some(error), Verdict::Follow | Verdict::Leave) if error != libc::E2BIG => error,
             // Not signed in, the program makes the enclosing action one that is not stored.
-            _ => then(&plain),
+            (_, verdict) => {
+                if let (Verdict::Watch(reason), Some(trace)) = (verdict, trace) {
+                    trace.untraced(*reason, path::bytes(path));
+                }
+                then(&plain)
+            }
         }
     }
 }
@@ -145,8 +154,20 @@ unsafe fn judge(context: &Context<'_>, trace: Option<&Trace>, path: *const c_cha
         let mut deeper = [0; 256];
         // SAFETY: `inspect` has put a NUL behind the interpreter's name.
         program = unsafe { elf::inspect(room.as_ptr().cast(), &mut deeper) };
+        room = deeper;
     }
     match program {
+        Program::Unhooked { reason, loader } => {
+            let Some(trace) = trace else { return Verdict::Leave };
+            // SAFETY: `inspect` has put a NUL behind the loader's path; the caller vouches for the program's.
+            let runs = unsafe { program_error(path) == 0 && (loader == 0 || program_error(room.as_ptr().cast()) == 0) };
+            if runs {
+                return Verdict::Watch(reason);
+            }
+            // It cannot be executed, and the caller is to hear why.
+            trace.untraced(reason, name);
+            Verdict::Leave
+        }
         Program::Lost(reason) => {
             if let Some(trace) = trace {
                 trace.untraced(reason, name);
@@ -224,6 +245,14 @@ impl Builder<'_> {
                     let name = self.string(&[b"vrift-exec"])?;
                     let tool = self.string(&[tool.name().as_bytes()])?;
                     let argv = self.list(plain.argv, &[], &[name, tool, program], &[])?;
+                    let envp = self.environment(context, plain.envp, false)?;
+                    Some(Plan { path: exec, argv, envp })
+                }
+                Verdict::Watch(_) => {
+                    let exec = self.string(&[context.get(Field::Exec)])?;
+                    let (name, mode) = (self.string(&[b"vrift-exec"])?, self.string(&[WATCH.as_bytes()])?);
+                    // The path as it is: a script is told it.
+                    let argv = self.list(plain.argv, &[], &[name, mode, plain.path], &[])?;
                     let envp = self.environment(context, plain.envp, false)?;
                     Some(Plan { path: exec, argv, envp })
                 }

@@ -8,5 +8,6 @@ mod native;
 mod second_checkout;
 mod service;
 mod traces;
+mod unhooked;
 mod vdir;
 mod wrappers;

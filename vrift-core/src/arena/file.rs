@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use super::layout::{HEADER_LEN, MAGIC};
 use super::shared::SharedMap;
@@ -52,6 +52,11 @@ impl ArenaFile {
     /// Where a child of any depth opens it while this process lives: `/proc/<pid>/fd/<fd>`.
     pub fn path(&self) -> String {
         format!("/proc/{}/fd/{}", std::process::id(), self.fd.as_raw_fd())
+    }
+
+    /// The file.
+    pub fn file(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
     }
 
     /// The creator's mapping.

@@ -29,6 +29,12 @@ pub struct PathFacts {
     pub content_kept: bool,
     /// It was opened for writing, and not replaced since.
     pub opened: bool,
+    /// All changes to it were foretold ([`flag::AHEAD`]) and may have failed, so that what was there before may still be there.
+    pub unsure: bool,
+    /// One of its changes was foretold.
+    pub foretold: bool,
+    /// The last of them removed it, or moved it away.
+    pub foretold_gone: bool,
 }
 
 impl PathFacts {
@@ -135,7 +141,9 @@ fn note(seen: &mut Seen, made: &mut HashSet<AbsPath>, event: &Event, errno: u16,
     let incremental = seen.incremental.as_ref().is_some_and(|dir| path.below(dir).is_some());
     if let Some(access) = look(event.kind, errno) {
         let known = seen.paths.get(&path).copied().unwrap_or_default();
-        if known.changed || is_inside(made, &path) {
+        // Where a change that was foretold brought nothing about, what is missing was missing before.
+        let missing = access == Access::Absent && known.foretold && !known.foretold_gone && !known.existed;
+        if (known.changed && !known.unsure && !missing) || is_inside(made, &path) {
             return;
         }
         if incremental {
@@ -160,13 +168,19 @@ fn note(seen: &mut Seen, made: &mut HashSet<AbsPath>, event: &Event, errno: u16,
     }
     let facts = seen.paths.entry(path.clone()).or_default();
     let first = !facts.changed && !is_inside(made, &path);
+    let ahead = event.flags & flag::AHEAD != 0;
+    // A name that was free and is taken afterwards was taken by this run. One that was taken may hold what it held.
+    let doubtful = ahead && event.flags & flag::EXISTED != 0;
+    facts.unsure = doubtful && (first || facts.unsure);
+    facts.foretold |= ahead;
+    facts.foretold_gone = ahead && matches!(event.kind, EventKind::Remove | EventKind::RenameFrom);
     match event.kind {
         EventKind::OpenWrite => {
             facts.existed |= first && event.flags & flag::EXISTED != 0;
             facts.content_kept |= first && event.flags & (flag::EXISTED | flag::TRUNCATED) == flag::EXISTED && !incremental;
             facts.opened = true;
         }
-        EventKind::Mkdir => {
+        EventKind::Mkdir if !doubtful => {
             made.insert(path);
         }
         EventKind::Remove => {
@@ -180,7 +194,10 @@ fn note(seen: &mut Seen, made: &mut HashSet<AbsPath>, event: &Event, errno: u16,
         }
         EventKind::RenameTo => {
             facts.opened = false;
-            made.insert(path);
+            facts.existed |= first && doubtful;
+            if !doubtful {
+                made.insert(path);
+            }
         }
         _ => {}
     }

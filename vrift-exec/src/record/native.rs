@@ -13,7 +13,7 @@ use std::os::unix::fs::FileExt;
 
 use vrift_core::action::Tool;
 use vrift_core::arena::Trace;
-use vrift_core::event::EventKind;
+use vrift_core::event::{EventKind, flag};
 use vrift_core::paths::AbsPath;
 use vrift_core::rules;
 
@@ -27,6 +27,13 @@ pub fn check_clock(trace: &Trace) -> Result<(), Reason> {
     for event in &trace.events {
         match event.kind {
             EventKind::SignIn => {
+                let name = event.path.rsplit(|c| *c == b'/').next().unwrap_or_default();
+                if event.flags & flag::BY_KERNEL != 0 && rules::is_c_compiler(name) {
+                    return Err(format!(
+                        "whether it expanded __DATE__ or __TIME__ was not seen: {}",
+                        String::from_utf8_lossy(name)
+                    ));
+                }
                 programs.insert(event.pid, &event.path);
             }
             EventKind::Env if event.path == b"TZ" => {

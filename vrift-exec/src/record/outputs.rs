@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use vrift_core::action::{Access, Output, OutputState, Place, Tool};
 use vrift_core::digest::Digest;
@@ -73,6 +73,9 @@ impl Collector<'_> {
         if !self.is_inside(path) {
             return Err(format!("it wrote outside the project: {path}"));
         }
+        if facts.foretold_gone || (facts.unsure && !self.was_touched(&meta)) {
+            return Err(format!("it may have tried in vain to change what was there before: {path}"));
+        }
         let updated = meta.is_file() && self.seen.is_updated(self.command, facts);
         if !updated && (facts.content_kept || (meta.is_file() && (facts.read || self.was_looked_at(facts)))) {
             return Err(format!("it changed a file that was there before: {path}"));
@@ -81,6 +84,12 @@ impl Collector<'_> {
             return Err(format!("it wrote through a symbolic link: {path}"));
         }
         self.add(path, &meta)
+    }
+
+    /// Whether anything about the file changed since the run began. No program can set this time.
+    fn was_touched(&self, meta: &fs::Metadata) -> bool {
+        let changed = meta.ctime().saturating_mul(1_000_000_000).saturating_add(meta.ctime_nsec());
+        u64::try_from(changed).is_ok_and(|changed| changed >= self.times.started_ns)
     }
 
     /// Compilers look at what they are about to replace. In any other program the look may have steered it.

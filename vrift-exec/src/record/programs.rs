@@ -9,7 +9,7 @@ use std::path::Path;
 
 use memchr::memmem;
 use vrift_core::arena::Trace;
-use vrift_core::event::EventKind;
+use vrift_core::event::{EventKind, flag};
 use vrift_core::paths::Root;
 use vrift_core::rules;
 
@@ -17,18 +17,21 @@ use super::accesses::Seen;
 use super::{Reason, direct, rust_symbols};
 use crate::command::Command;
 
-/// Whether one of them may have listed its environment: a program that is not known to ask by name, or a library from outside the
+/// Whether one of them may have listed its environment: a program that is not known to ask by name or not heard asking, or a library from outside the
 /// toolchain (a procedural macro).
 ///
 /// # Errors
 /// The [`Reason`] where one of them calls the kernel past libc. What the machine's own packages bring is taken to use libc, Go
 /// programs apart.
 pub fn examine(command: &Command, trace: &Trace, seen: &Seen) -> Result<bool, Reason> {
-    let signed_in = trace.events.iter().filter(|event| event.kind == EventKind::SignIn).map(|event| &event.path[..]);
-    let programs = signed_in.filter(|program| !rules::reads_env_by_name(program)).map(|program| (program, true));
+    let signed_in = || trace.events.iter().filter(|event| event.kind == EventKind::SignIn);
+    // What the kernel tells of may call it as it likes, and is not heard asking for variables.
+    let (by_kernel, by_shim): (Vec<_>, Vec<_>) = signed_in().partition(|event| event.flags & flag::BY_KERNEL != 0);
+    let programs = by_shim.iter().map(|event| &event.path[..]);
+    let programs = programs.filter(|program| !rules::reads_env_by_name(program)).map(|program| (program, true));
     let libraries = seen.libraries.iter().map(|library| (&library[..], false));
     let (mut examined, mut content): (Vec<&[u8]>, _) = (Vec::new(), Vec::new());
-    let mut may_list_variables = false;
+    let mut may_list_variables = !by_kernel.is_empty();
     for (file, is_program) in programs.chain(libraries) {
         if examined.contains(&file) {
             continue;

@@ -1,8 +1,10 @@
 //! Running a program for real and watching it.
 //!
 //! The program runs with the shim and an arena, its output passes through this process on its way, and this process adopts
-//! whatever the program leaves running (it is its children's subreaper), so that a surviving child is noticed.
+//! whatever the program leaves running (it is its children's subreaper), so that a surviving child is noticed. What no shim
+//! reaches is watched through the kernel ([`kernel`]).
 
+mod kernel;
 mod pty;
 mod pump;
 mod signals;
@@ -10,7 +12,7 @@ mod signals;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, ExitStatus, Stdio};
@@ -22,6 +24,10 @@ use vrift_core::arena::{ArenaFile, DEFAULT_CAPACITY, Trace, TraceError, read_tra
 use vrift_core::bytes::ByteText;
 use vrift_core::context::{Field, mode};
 use vrift_core::env;
+use vrift_core::tool::WATCH;
+
+use kernel::Supervisor;
+pub use kernel::launch;
 
 use crate::command::Command;
 use crate::{flags, plain};
@@ -51,30 +57,53 @@ pub struct Finished {
 pub fn run(command: &Command, argv: &[ByteText]) -> io::Result<Finished> {
     let arena = ArenaFile::create(DEFAULT_CAPACITY)?;
     become_subreaper()?;
-    let mut child_command = plain::prepare(command, argv);
-    let variables = child_variables(command, &arena);
-    for (name, value) in &variables {
-        child_command.env(name, OsStr::from_bytes(value));
-    }
+    let arena_path = arena.path();
+    let mut child_command = prepare(command, argv, &arena_path);
     die_with_parent(&mut child_command);
     let mut streams = Streams::open(&mut child_command)?;
+    let mut supervisor = Supervisor::new(&arena_path, arena.file());
     let started_ns = coarse_now();
     let start = Instant::now();
     let mut child = child_command.spawn()?;
     // The slave ends of terminals live on in the command otherwise, and the master would never see their end.
     drop(child_command);
     signals::forward_to(child.id());
-    let stdio = pump::pump(streams.sources(&mut child), ending_of(child.id()), |text| flags::restore_paths(command, text));
+    let ending = ending_of(child.id());
+    if ending.is_none() {
+        // Kernels that cannot tell of the program's end cannot report calls either.
+        supervisor = Supervisor::off();
+    }
+    let rewrite = |text: &[u8]| flags::restore_paths(command, text);
+    let stdio = pump::pump(streams.sources(&mut child), ending.as_ref(), &mut supervisor, rewrite);
+    wait_for_end(ending.as_ref(), &mut supervisor);
     let status = child.wait()?;
     let survivors = has_children();
+    supervisor.finish();
     let wall_us = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
     Ok(Finished { status, stdio, trace: read_trace(arena.map()), started_ns, wall_us, cpu_us: children_cpu_us(), survivors })
 }
 
+/// The program, with the variables that make it sign in; or what executes it where the kernel reports its calls.
+fn prepare(command: &Command, argv: &[ByteText], arena: &str) -> std::process::Command {
+    let variables = child_variables(command, arena);
+    let unhooked = kernel::is_unhooked(command.program.as_bytes());
+    let mut child = if unhooked {
+        let mut launcher = argv.to_vec();
+        launcher.splice(0..0, [ByteText::from("vrift-exec"), ByteText::from(WATCH), ByteText::from(command.program.as_bytes())]);
+        let exec = command.context().get(Field::Exec).to_vec();
+        plain::prepare_as(command, OsStr::from_bytes(&exec), &launcher)
+    } else {
+        plain::prepare(command, argv)
+    };
+    for (name, value) in variables.iter().filter(|(name, _)| !unhooked || *name == env::CONTEXT) {
+        child.env(name, OsStr::from_bytes(value));
+    }
+    child
+}
+
 /// The variables that make the child sign in.
-fn child_variables(command: &Command, arena: &ArenaFile) -> Vec<(&'static str, Vec<u8>)> {
+fn child_variables(command: &Command, arena: &str) -> Vec<(&'static str, Vec<u8>)> {
     let context = command.context();
-    let arena = arena.path();
     // Both are decided for each action. A rustc links by itself: its linker's arguments name random files, and its result is a
     // part of the whole action.
     let decided = [mode::NESTED, mode::PORTABLE_CWD];
@@ -200,12 +229,24 @@ fn ending_of(child: u32) -> Option<File> {
     Some(File::from(unsafe { OwnedFd::from_raw_fd(fd) }))
 }
 
+/// Waits until the program has ended, and for launchers until then.
+fn wait_for_end(ending: Option<&File>, supervisor: &mut Supervisor) {
+    while let (Some(ending), Some(launcher)) = (ending, supervisor.waiting()) {
+        let ready = wait_readable([ending.as_raw_fd(), launcher].into_iter(), -1);
+        if ready.first() == Some(&true) {
+            return;
+        }
+        supervisor.start();
+    }
+}
+
 /// Whether this process is the copy that [`stay_behind`] made.
 static BEHIND: AtomicBool = AtomicBool::new(false);
 
 /// Forks; returns true in the copy, which is to pass on what a surviving process says, and false in the original.
 fn stay_behind() -> bool {
-    // SAFETY: this process has one thread.
+    // SAFETY: the copy has this thread alone. The other one, where there is one, holds no lock but the allocator's, which libc
+    // releases in a copy.
     match unsafe { libc::fork() } {
         0 => BEHIND.store(true, Ordering::Relaxed),
         copy if copy > 0 => return false,
@@ -213,6 +254,21 @@ fn stay_behind() -> bool {
         _ => {}
     }
     true
+}
+
+/// Closes all descriptors but these.
+fn close_all_but(kept: &[RawFd]) {
+    let mut kept: Vec<u32> = kept.iter().filter_map(|fd| u32::try_from(*fd).ok()).collect();
+    kept.sort_unstable();
+    let mut first = 0;
+    for last in kept.into_iter().map(Some).chain([None]) {
+        let end = last.map_or(u32::MAX, |kept| kept.saturating_sub(1));
+        if last != Some(first) && first <= end {
+            // SAFETY: takes numbers alone; only this process's copy, which uses none of them any more, comes here.
+            unsafe { libc::syscall(libc::SYS_close_range, first, end, 0) };
+        }
+        first = last.map_or(u32::MAX, |kept| kept + 1);
+    }
 }
 
 /// Ends the copy once there is nothing left to pass on.
@@ -224,8 +280,8 @@ fn end_if_behind() {
 }
 
 /// Waits until one of the files is readable or closed, or for `limit` milliseconds if that is not negative; returns which are.
-fn wait_readable<'a>(files: impl Iterator<Item = &'a File>, limit: i32) -> Vec<bool> {
-    let mut polls: Vec<_> = files.map(|file| libc::pollfd { fd: file.as_raw_fd(), events: libc::POLLIN, revents: 0 }).collect();
+fn wait_readable(files: impl Iterator<Item = RawFd>, limit: i32) -> Vec<bool> {
+    let mut polls: Vec<_> = files.map(|fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 }).collect();
     loop {
         // SAFETY: the list is valid for its length.
         let ready = unsafe { libc::poll(polls.as_mut_ptr(), polls.len() as libc::nfds_t, limit) };

@@ -2,9 +2,11 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
+use std::os::fd::AsRawFd;
 
 use vrift_core::action::Stream;
 
+use super::kernel::Supervisor;
 use super::wait_readable;
 
 /// More output than this is passed on but not kept: the action is not stored.
@@ -31,18 +33,33 @@ const REST_MS: i32 = 50;
 /// process that it left behind holds them: whoever waits for the program must not wait for that. A copy of this process goes on
 /// in the background, and nothing is kept.
 ///
+/// `supervisor` is started when somebody comes to it.
+///
 /// `rewrite` may give other text to pass on and keep instead.
-pub fn pump(mut sources: Vec<Source>, mut program: Option<File>, rewrite: impl Fn(&[u8]) -> Option<Vec<u8>>) -> Kept {
+pub fn pump(
+    mut sources: Vec<Source>,
+    mut program: Option<&File>,
+    supervisor: &mut Supervisor,
+    rewrite: impl Fn(&[u8]) -> Option<Vec<u8>>,
+) -> Kept {
     let mut kept = Some(Vec::new());
     let mut total = 0;
     let mut buffer = vec![0; CHUNK];
     let mut rest = -1;
     while !sources.is_empty() {
-        let mut ready = wait_readable(sources.iter().map(|source| &source.from).chain(&program), rest);
-        if ready.len() > sources.len() && ready.pop() == Some(true) {
+        let from = sources.iter().map(|source| source.from.as_raw_fd());
+        let launcher = supervisor.waiting();
+        let mut ready = wait_readable(from.chain(program.map(AsRawFd::as_raw_fd)).chain(launcher), rest);
+        if launcher.is_some() && ready.pop() == Some(true) {
+            supervisor.start();
+        }
+        if program.is_some() && ready.pop() == Some(true) {
             (program, rest) = (None, REST_MS);
         } else if rest >= 0 && !ready.contains(&true) {
             if super::stay_behind() {
+                // What else this process has open is its original's: a listener here would keep calls waiting that nobody answers.
+                let kept = sources.iter().map(|source| source.from.as_raw_fd()).chain([0, 1, 2]);
+                super::close_all_but(&kept.collect::<Vec<_>>());
                 rest = -1;
             } else {
                 return None;

@@ -3,7 +3,7 @@
 use core::ffi::{c_char, c_int};
 
 use libc::{FILE, mode_t};
-use vrift_core::event::{EventKind, flag};
+use vrift_core::open;
 
 use crate::next::{always, errno, set_errno};
 use crate::path::{self, At};
@@ -11,32 +11,15 @@ use crate::sys;
 use crate::trace::Trace;
 use crate::vdir;
 
-/// Whether the call may make a file or change one.
-fn writes(flags: c_int) -> bool {
-    flags & libc::O_ACCMODE != libc::O_RDONLY || flags & (libc::O_TRUNC | libc::O_CREAT) != 0
-}
-
 /// What must be known before the call: whether a file about to be changed was there.
 unsafe fn existed(at: At, flags: c_int) -> bool {
     // SAFETY: the program's own path.
-    writes(flags) && unsafe { sys::access(at.dir, at.path, libc::F_OK) } == 0
+    open::writes(flags) && unsafe { sys::access(at.dir, at.path, libc::F_OK) } == 0
 }
 
 /// Reports an `open` with these flags that ended in `error`, 0 for success.
 pub unsafe fn report(trace: &Trace, at: At, flags: c_int, existed: bool, error: u16) {
-    if flags & libc::O_TMPFILE == libc::O_TMPFILE {
-        return;
-    }
-    let reads = flags & (libc::O_ACCMODE | libc::O_TRUNC) == libc::O_RDONLY;
-    let exclusive = flags & (libc::O_CREAT | libc::O_EXCL) == libc::O_CREAT | libc::O_EXCL;
-    let (kind, bits) = if flags & (libc::O_PATH | libc::O_DIRECTORY) != 0 {
-        (if flags & libc::O_NOFOLLOW != 0 { EventKind::Lstat } else { EventKind::Stat }, 0)
-    } else if !writes(flags) || (reads && existed && !exclusive) {
-        (EventKind::OpenRead, 0)
-    } else {
-        let truncated = if flags & libc::O_TRUNC != 0 || exclusive { flag::TRUNCATED } else { 0 };
-        (EventKind::OpenWrite, truncated | if existed && !exclusive { flag::EXISTED } else { 0 })
-    };
+    let Some((kind, bits)) = open::event(flags, existed) else { return };
     // SAFETY: the program's own path.
     unsafe { trace.path(kind, bits, error, at) };
 }
