@@ -66,6 +66,10 @@ pub mod mode {
     pub const NO_PREFIX_MAP: u8 = b'm';
     /// Run everything for real and record it.
     pub const RECACHE: u8 = b'r';
+    /// Run what has no result for real, and do not record it.
+    pub const NO_STORE: u8 = b's';
+    /// Say whether there is a result, and do nothing.
+    pub const DRY: u8 = b'd';
 }
 
 /// A parsed context that borrows the variable's value.

@@ -28,6 +28,7 @@ mod stdin;
 #[allow(unsafe_code)]
 mod tracer;
 
+use vrift_core::context::mode;
 use vrift_core::digest::Digest;
 use vrift_core::wire::{AbandonParams, HitPlan, LookupResult, MissPlan};
 use vrift_store::Cas;
@@ -69,11 +70,31 @@ pub fn run() -> u8 {
             return plain::exec(&command);
         }
     };
-    match client.lookup(&command, stdin) {
+    let found = client.lookup(&command, stdin);
+    if command.context_mode(mode::DRY) {
+        return tell(&command, found);
+    }
+    match found {
         Some(LookupResult::Hit(plan)) => hit(&command, &mut client, &plan),
+        Some(LookupResult::Miss(plan)) if command.context_mode(mode::NO_STORE) => {
+            abandon(&mut client, &command, &plan, "it was run without storing".to_owned());
+            plain::exec(&command)
+        }
         Some(LookupResult::Miss(plan)) => miss(&command, &mut client, plan),
         Some(LookupResult::Uncached { .. }) | None => plain::exec(&command),
     }
+}
+
+/// Says what a look-up gave, and does nothing.
+fn tell(command: &Command, found: Option<LookupResult>) -> u8 {
+    let (outcome, reason) = match found {
+        Some(LookupResult::Hit(_)) => ("hit", "nothing that it depends on has changed".to_owned()),
+        Some(LookupResult::Miss(plan)) => ("miss", plan.reason),
+        Some(LookupResult::Uncached { reason }) => ("uncached", reason),
+        None => ("uncached", "the worker does not answer".to_owned()),
+    };
+    println!("{}: {outcome}, {reason}", command.label());
+    0
 }
 
 fn hit(command: &Command, client: &mut Client, plan: &HitPlan) -> u8 {
