@@ -50,10 +50,12 @@ pub enum Field {
     Actions = 16,
     /// Names of programs that are left alone, joined by slashes.
     Never = 17,
+    /// What settings say of scripts' surroundings; see [`crate::rules::ScriptRules`].
+    Script = 18,
 }
 
 /// How many fields there are.
-pub const FIELDS: usize = 18;
+pub const FIELDS: usize = 19;
 
 /// Letters of [`Field::Mode`].
 pub mod mode {

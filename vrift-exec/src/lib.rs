@@ -25,6 +25,7 @@ pub mod plain;
 mod record;
 mod restore;
 mod stdin;
+mod surroundings;
 #[allow(unsafe_code)]
 mod tracer;
 
@@ -35,7 +36,7 @@ use vrift_store::Cas;
 
 use crate::client::Client;
 use crate::command::Command;
-use crate::stdin::Input;
+use crate::stdin::{Input, Unread};
 
 /// Runs the command that the program's arguments and environment describe: `vrift-exec <kind> <program> <name> <arguments>`.
 /// Returns the exit status; a command that died of a signal makes this process die of the same.
@@ -56,9 +57,14 @@ pub fn run() -> u8 {
         }
     };
     let Some(mut client) = Client::connect(&command) else { return plain::exec(&command) };
+    let mut unread = None;
     let stdin = match stdin {
         Input::None => None,
         Input::Data(digest) => Some(digest),
+        Input::Open(how) => {
+            unread = Some(how);
+            None
+        }
         Input::Endless => {
             client.abandon(&AbandonParams {
                 session: command.session.clone(),
@@ -70,7 +76,7 @@ pub fn run() -> u8 {
             return plain::exec(&command);
         }
     };
-    let found = client.lookup(&command, stdin);
+    let found = client.lookup(&command, stdin, &surroundings::of(&command, unread.is_some()));
     if command.context_mode(mode::DRY) {
         return tell(&command, found);
     }
@@ -80,7 +86,7 @@ pub fn run() -> u8 {
             abandon(&mut client, &command, &plan, "it was run without storing".to_owned());
             plain::exec(&command)
         }
-        Some(LookupResult::Miss(plan)) => miss(&command, &mut client, plan),
+        Some(LookupResult::Miss(plan)) => miss(&command, &mut client, plan, unread),
         Some(LookupResult::Uncached { .. }) | None => plain::exec(&command),
     }
 }
@@ -114,7 +120,7 @@ fn hit(command: &Command, client: &mut Client, plan: &HitPlan) -> u8 {
     }
 }
 
-fn miss(command: &Command, client: &mut Client, plan: MissPlan) -> u8 {
+fn miss(command: &Command, client: &mut Client, plan: MissPlan, unread: Option<Unread>) -> u8 {
     let finished = match tracer::run(command, &flags::arguments(command)) {
         Ok(finished) => finished,
         Err(error) => {
@@ -123,6 +129,7 @@ fn miss(command: &Command, client: &mut Client, plan: MissPlan) -> u8 {
         }
     };
     let recorded = match flags::restore_dep_info(command) {
+        Ok(()) if unread.is_some_and(|unread| !unread.holds()) => Err("something was read from standard input".to_owned()),
         Ok(()) => record::record(command, plan.clone(), &finished),
         Err(error) => Err(format!("its dep-info could not be rewritten: {error}")),
     };
