@@ -20,6 +20,7 @@ pub mod commands;
 pub mod daemon;
 pub mod error;
 pub mod front;
+pub mod npm;
 pub mod parts;
 pub mod program;
 pub mod say;
@@ -37,6 +38,13 @@ pub fn vrift_main() -> ExitCode {
     if words.first().is_some_and(|first| first == "cargo") {
         words.remove(0);
         return finish(front::cargo(words));
+    }
+    // The same: whatever stands behind a script's name is the package manager's.
+    if words.first().is_some_and(|first| first == "run")
+        && !matches!(words.get(1).and_then(|w| w.to_str()), None | Some("-h" | "--help"))
+    {
+        words.remove(0);
+        return finish(front::script_or_command(words));
     }
     finish(commands::run())
 }

@@ -37,6 +37,10 @@ pub enum Access {
     Content,
     /// It was there, and the action changed it: what it held before counts.
     Before,
+    /// The action changed it, and what was there before does not count where that was an earlier run's own output.
+    Fresh,
+    /// Its entries were listed, and the action made or removed some of them.
+    Names,
 }
 
 /// What was found at an input's path.
@@ -55,6 +59,8 @@ pub enum InputState {
     Listing(Digest),
     /// A regular file with this content.
     Content(Digest),
+    /// Nothing, or what an earlier run of the same command has left there. Of a folder all that is in it.
+    Fresh,
 }
 
 /// One path that an action looked at.

@@ -20,6 +20,11 @@ use crate::digest::{hex, unhex};
 pub struct ByteText(pub Vec<u8>);
 
 impl ByteText {
+    /// Whether there are no bytes.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The bytes as a path.
     pub fn as_path(&self) -> &Path {
         Path::new(OsStr::from_bytes(&self.0))

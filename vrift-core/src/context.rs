@@ -50,10 +50,12 @@ pub enum Field {
     Actions = 16,
     /// Names of programs that are left alone, joined by slashes.
     Never = 17,
+    /// What settings say of scripts' surroundings; see [`crate::rules::ScriptRules`].
+    Script = 18,
 }
 
 /// How many fields there are.
-pub const FIELDS: usize = 18;
+pub const FIELDS: usize = 19;
 
 /// Letters of [`Field::Mode`].
 pub mod mode {
@@ -66,6 +68,10 @@ pub mod mode {
     pub const NO_PREFIX_MAP: u8 = b'm';
     /// Run everything for real and record it.
     pub const RECACHE: u8 = b'r';
+    /// Run what has no result for real, and do not record it.
+    pub const NO_STORE: u8 = b's';
+    /// Say whether there is a result, and do nothing.
+    pub const DRY: u8 = b'd';
 }
 
 /// A parsed context that borrows the variable's value.

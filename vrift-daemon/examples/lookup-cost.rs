@@ -108,6 +108,8 @@ impl Client {
             roots: Roots::new([(Root::Project, abs(&self.root)?)]),
             recache: false,
             stdin: None,
+            surroundings: Vec::new(),
+            script: ByteText::default(),
         })
     }
 
@@ -149,6 +151,7 @@ impl Client {
             bound: Vec::new(),
             wall_us: 1,
             cpu_us: 1,
+            script: ByteText::default(),
             roots: params.roots,
         };
         let result: RecordResult = connection.call(method::ACTION_RECORD, &record)?;

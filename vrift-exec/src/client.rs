@@ -8,6 +8,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use vrift_core::PROTOCOL_VERSION;
+use vrift_core::context::Field;
 use vrift_core::digest::Digest;
 use vrift_core::wire::{self, AbandonParams, LookupParams, LookupResult, RecordParams, RecordResult, Reply, Request, method};
 
@@ -50,8 +51,8 @@ impl Client {
         }
     }
 
-    /// Asks for a result; `stdin` is a digest of the data on standard input.
-    pub fn lookup(&mut self, command: &Command, stdin: Option<Digest>) -> Option<LookupResult> {
+    /// Asks for a result; `stdin` is a digest of the data on standard input, `surroundings` what else counts.
+    pub fn lookup(&mut self, command: &Command, stdin: Option<Digest>, surroundings: &[String]) -> Option<LookupResult> {
         let params = LookupParams {
             protocol: PROTOCOL_VERSION,
             session: command.session.clone(),
@@ -64,6 +65,8 @@ impl Client {
             roots: command.roots.clone(),
             recache: command.recache(),
             stdin,
+            surroundings: surroundings.to_vec(),
+            script: command.context().get(Field::Script).into(),
         };
         self.call(method::ACTION_LOOKUP, params)
     }

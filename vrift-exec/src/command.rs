@@ -10,7 +10,7 @@ use vrift_core::bytes::ByteText;
 use vrift_core::context::{Context, Field, mode};
 use vrift_core::env;
 use vrift_core::paths::{AbsPath, Roots};
-use vrift_core::rules;
+use vrift_core::rules::{self, ScriptRules};
 
 /// A command, with what this process knows of vrift.
 #[derive(Debug)]
@@ -33,6 +33,8 @@ pub struct Command {
     pub socket: PathBuf,
     /// The content-addressed store.
     pub source: PathBuf,
+    /// What settings say of a script's variables and caches.
+    pub script: ScriptRules,
     /// Where traces go, if anywhere.
     pub trace_dir: Option<PathBuf>,
     /// The context's variable.
@@ -75,6 +77,7 @@ impl Command {
             session: String::from_utf8_lossy(fields.get(Field::Session)).into_owned(),
             socket: path(Field::Socket),
             source: path(Field::Source),
+            script: ScriptRules::parse(fields.get(Field::Script)),
             trace_dir: Some(path(Field::TraceDir)).filter(|dir| !dir.as_os_str().is_empty()),
             context,
         })

@@ -25,9 +25,11 @@ pub mod plain;
 mod record;
 mod restore;
 mod stdin;
+mod surroundings;
 #[allow(unsafe_code)]
 mod tracer;
 
+use vrift_core::context::mode;
 use vrift_core::digest::Digest;
 use vrift_core::tool::WATCH;
 use vrift_core::wire::{AbandonParams, HitPlan, LookupResult, MissPlan};
@@ -35,7 +37,7 @@ use vrift_store::Cas;
 
 use crate::client::Client;
 use crate::command::Command;
-use crate::stdin::Input;
+use crate::stdin::{Input, Unread};
 
 /// Runs the command that the program's arguments and environment describe: `vrift-exec <kind> <program> <name> <arguments>`.
 /// Returns the exit status; a command that died of a signal makes this process die of the same. With [`WATCH`] for a kind it is
@@ -61,9 +63,14 @@ pub fn run() -> u8 {
         }
     };
     let Some(mut client) = Client::connect(&command) else { return plain::exec(&command) };
+    let mut unread = None;
     let stdin = match stdin {
         Input::None => None,
         Input::Data(digest) => Some(digest),
+        Input::Open(how) => {
+            unread = Some(how);
+            None
+        }
         Input::Endless => {
             client.abandon(&AbandonParams {
                 session: command.session.clone(),
@@ -75,11 +82,31 @@ pub fn run() -> u8 {
             return plain::exec(&command);
         }
     };
-    match client.lookup(&command, stdin) {
+    let found = client.lookup(&command, stdin, &surroundings::of(&command, unread.is_some()));
+    if command.context_mode(mode::DRY) {
+        return tell(&command, found);
+    }
+    match found {
         Some(LookupResult::Hit(plan)) => hit(&command, &mut client, &plan),
-        Some(LookupResult::Miss(plan)) => miss(&command, &mut client, plan),
+        Some(LookupResult::Miss(plan)) if command.context_mode(mode::NO_STORE) => {
+            abandon(&mut client, &command, &plan, "it was run without storing".to_owned());
+            plain::exec(&command)
+        }
+        Some(LookupResult::Miss(plan)) => miss(&command, &mut client, plan, unread),
         Some(LookupResult::Uncached { .. }) | None => plain::exec(&command),
     }
+}
+
+/// Says what a look-up gave, and does nothing.
+fn tell(command: &Command, found: Option<LookupResult>) -> u8 {
+    let (outcome, reason) = match found {
+        Some(LookupResult::Hit(_)) => ("hit", "nothing that it depends on has changed".to_owned()),
+        Some(LookupResult::Miss(plan)) => ("miss", plan.reason),
+        Some(LookupResult::Uncached { reason }) => ("uncached", reason),
+        None => ("uncached", "the worker does not answer".to_owned()),
+    };
+    println!("{}: {outcome}, {reason}", command.label());
+    0
 }
 
 fn hit(command: &Command, client: &mut Client, plan: &HitPlan) -> u8 {
@@ -99,7 +126,7 @@ fn hit(command: &Command, client: &mut Client, plan: &HitPlan) -> u8 {
     }
 }
 
-fn miss(command: &Command, client: &mut Client, plan: MissPlan) -> u8 {
+fn miss(command: &Command, client: &mut Client, plan: MissPlan, unread: Option<Unread>) -> u8 {
     let finished = match tracer::run(command, &flags::arguments(command)) {
         Ok(finished) => finished,
         Err(error) => {
@@ -108,6 +135,7 @@ fn miss(command: &Command, client: &mut Client, plan: MissPlan) -> u8 {
         }
     };
     let recorded = match flags::restore_dep_info(command) {
+        Ok(()) if unread.is_some_and(|unread| !unread.holds()) => Err("something was read from standard input".to_owned()),
         Ok(()) => record::record(command, plan.clone(), &finished),
         Err(error) => Err(format!("its dep-info could not be rewritten: {error}")),
     };

@@ -3,15 +3,18 @@
 //! A command that may read it is asked for together with a digest of all that is there. So everything is read first, and the
 //! command then gets it from a file in memory. What nobody can read to its end (a terminal) makes no action.
 //!
-//! Of a program that a setting makes an action nobody knows whether it reads. It may find nothing there, or a terminal, which the
-//! setting says that it does not ask; whatever else is there makes no action, and is not touched.
+//! Of a script nobody knows whether it reads, and nothing may be taken from whoever reads after it. Where nothing is there to
+//! read, it is like any other command. Elsewhere it is run with what is there, and its result is stored where it is certain that
+//! it took nothing: see [`Unread`]. Such a result holds whatever is there, and has a key of its own: the script that found
+//! nothing there may have looked.
 
 use std::fs::File;
-use std::io::{self, Read, Seek, Write};
-use std::os::fd::AsFd;
+use std::io::{self, IsTerminal, Read, Seek, Write};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
-use rustix::fs::{FileType, MemfdFlags};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{FileType, MemfdFlags, Timestamps};
 use vrift_core::action::Tool;
 use vrift_core::bytes::ByteText;
 use vrift_core::digest::Digest;
@@ -36,6 +39,53 @@ pub enum Input {
     Data(Digest),
     /// Something that has no end.
     Endless,
+    /// Something that a script is not known to read.
+    Open(Unread),
+}
+
+/// What tells afterwards that nobody has read from standard input.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Unread {
+    /// A terminal, whose access time was set back to this many seconds: the kernel moves it with whatever is read.
+    Terminal(i64),
+    /// A file that was read up to here.
+    File(u64),
+    /// A pipe or socket that was open and had nothing in it.
+    Idle,
+}
+
+/// The kernel moves a terminal's access time in steps of eight seconds, so that nobody can tell keystrokes by it. Source:
+/// `tty_update_time` in `drivers/tty/tty_io.c`.
+const TERMINAL_STEP: i64 = 8;
+
+impl Unread {
+    /// Whether nobody has read. A terminal gets its access time back.
+    pub fn holds(self) -> bool {
+        let stdin = io::stdin();
+        match self {
+            Self::Terminal(back) => {
+                let unread = rustix::fs::fstat(stdin.as_fd()).is_ok_and(|stat| stat.st_atime as i64 == back);
+                if unread {
+                    set_access_time(stdin.as_fd(), back + 2 * TERMINAL_STEP);
+                }
+                unread
+            }
+            Self::File(at) => rustix::fs::tell(stdin.as_fd()).is_ok_and(|now| now == at),
+            Self::Idle => state(stdin.as_fd()) == Some(PollFlags::empty()),
+        }
+    }
+
+    fn of_terminal(stdin: BorrowedFd<'_>, stat: &rustix::fs::Stat) -> Option<Self> {
+        let back = stat.st_atime as i64 - 2 * TERMINAL_STEP;
+        let is_back = set_access_time(stdin, back) && rustix::fs::fstat(stdin).is_ok_and(|stat| stat.st_atime as i64 == back);
+        is_back.then_some(Self::Terminal(back))
+    }
+}
+
+fn set_access_time(fd: BorrowedFd<'_>, seconds: i64) -> bool {
+    let time = |tv_sec, tv_nsec| Timespec { tv_sec, tv_nsec };
+    let times = Timestamps { last_access: time(seconds, 0), last_modification: time(0, rustix::fs::UTIME_OMIT) };
+    rustix::fs::futimens(fd, &times).is_ok()
 }
 
 /// Finds out, and puts the data where what is run next will find it.
@@ -48,13 +98,15 @@ pub fn take(command: &Command) -> io::Result<Input> {
     }
     let stdin = io::stdin();
     let Ok(stat) = rustix::fs::fstat(stdin.as_fd()) else { return Ok(Input::None) };
-    match FileType::from_raw_mode(stat.st_mode) {
-        FileType::CharacterDevice if is_null(&stat) || command.tool == Tool::Script => return Ok(Input::None),
-        FileType::Fifo | FileType::RegularFile | FileType::Socket => {}
-        _ => return Ok(Input::Endless),
+    let kind = FileType::from_raw_mode(stat.st_mode);
+    if kind == FileType::CharacterDevice && is_null(&stat) {
+        return Ok(Input::None);
     }
     if command.tool == Tool::Script {
-        return Ok(if is_empty(stdin.as_fd()) { Input::None } else { Input::Endless });
+        return Ok(of_script(stdin.as_fd(), kind, &stat));
+    }
+    if !matches!(kind, FileType::Fifo | FileType::RegularFile | FileType::Socket) {
+        return Ok(Input::Endless);
     }
     let mut copy = File::from(rustix::fs::memfd_create("stdin", MemfdFlags::CLOEXEC)?);
     let mut from = File::from(stdin.as_fd().try_clone_to_owned()?);
@@ -76,12 +128,31 @@ pub fn take(command: &Command) -> io::Result<Input> {
     Ok(Input::Data(Digest::from_bytes(*hasher.finalize().as_bytes())))
 }
 
-/// Whether nobody can write to the pipe any more, and nothing is in it: Make gives one to all parallel commands but the first.
-fn is_empty(stdin: std::os::fd::BorrowedFd<'_>) -> bool {
-    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+/// What a script finds, none of it taken.
+fn of_script(stdin: BorrowedFd<'_>, kind: FileType, stat: &rustix::fs::Stat) -> Input {
+    let open = match kind {
+        FileType::CharacterDevice if stdin.is_terminal() => Unread::of_terminal(stdin, stat),
+        FileType::RegularFile => match rustix::fs::tell(stdin) {
+            Ok(at) if at >= stat.st_size as u64 => return Input::None,
+            Ok(at) => Some(Unread::File(at)),
+            Err(_) => None,
+        },
+        FileType::Fifo | FileType::Socket => match state(stdin) {
+            // Nobody can write to it any more: Make gives such a pipe to all parallel commands but the first.
+            Some(PollFlags::HUP) => return Input::None,
+            Some(flags) if flags.is_empty() => Some(Unread::Idle),
+            _ => None,
+        },
+        _ => None,
+    };
+    open.map_or(Input::Endless, Input::Open)
+}
+
+/// What can be had from the pipe or socket now.
+fn state(stdin: BorrowedFd<'_>) -> Option<PollFlags> {
     let mut polls = [PollFd::from_borrowed_fd(stdin, PollFlags::IN)];
-    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-    poll(&mut polls, Some(&now)).is_ok() && polls[0].revents() == PollFlags::HUP
+    poll(&mut polls, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).ok()?;
+    Some(polls[0].revents())
 }
 
 fn is_null(stat: &rustix::fs::Stat) -> bool {

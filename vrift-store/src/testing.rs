@@ -252,6 +252,7 @@ pub(crate) mod actions {
             8 => InputState::Itself(FileKind::Dir),
             9 => InputState::Itself(FileKind::Symlink),
             10 => InputState::Itself(FileKind::Other),
+            11 => InputState::Fresh,
             _ => InputState::Content(digest(n)),
         };
         let file = |place| OutputState::File { blob: digest(1), size: u64::MAX, mode: 0o100_755, place };

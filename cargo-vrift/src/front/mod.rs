@@ -10,9 +10,12 @@
 //! the command running: the hooked programs find no worker and run for real.
 
 mod child;
+pub use child::{end_like, run as run_child};
 mod folder;
 mod opening;
+mod session;
 mod setup;
+pub use session::Session;
 pub use setup::load;
 mod summary;
 mod whole;
@@ -28,7 +31,7 @@ use vrift_core::env;
 
 use crate::cargo::{Class, LowArgs};
 use crate::error::Error;
-use crate::{program, say};
+use crate::{npm, program, say};
 
 /// A command to run.
 #[derive(Debug)]
@@ -124,6 +127,26 @@ fn find_cargo(low: &LowArgs) -> Result<PathBuf, Error> {
     }
 }
 
+/// Runs what `vrift run …` names: a script of the nearest `package.json`, or else a command.
+///
+/// # Errors
+/// As for [`command`] and [`npm::run`].
+pub fn script_or_command(words: Vec<OsString>) -> Result<ExitCode, Error> {
+    let options = npm::Options::parse(words)?;
+    let cwd = std::env::current_dir().map_err(|source| Error::File { action: "find", path: ".".into(), source })?;
+    if npm::is_script(&options, &cwd) {
+        return npm::run(&options, &cwd);
+    }
+    let name = options.name().to_string_lossy().into_owned();
+    let is_command = options.command;
+    command(options.words).map_err(|error| match error {
+        Error::NoProgram { program, .. } if program == name && !is_command => {
+            Error::Usage(format!("`{name}` is neither a script of the nearest package.json nor a program in PATH"))
+        }
+        other => other,
+    })
+}
+
 fn run(job: &Job) -> Result<ExitCode, Error> {
     if job.class == Class::Plain || is_disabled() {
         return Err(replace(job));
@@ -145,13 +168,18 @@ fn run(job: &Job) -> Result<ExitCode, Error> {
     Ok(child::end_like(status))
 }
 
+/// Whether nothing is to be done beside running the command: vrift is switched off, or at work around this process already.
+pub fn is_off() -> bool {
+    is_disabled() || wrapper::is_followed()
+}
+
 /// Whether vrift is switched off.
 fn is_disabled() -> bool {
     std::env::var_os(env::DISABLE).is_some_and(|value| !value.is_empty() && value != "0")
 }
 
 /// Becomes the program.
-fn replace(job: &Job) -> Error {
+pub fn replace(job: &Job) -> Error {
     let mut command = Command::new(&job.program);
     if let Some(name) = &job.name {
         command.arg0(name);

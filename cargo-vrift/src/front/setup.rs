@@ -16,6 +16,7 @@ use vrift_core::env;
 use vrift_core::home::Home;
 use vrift_core::paths::{AbsPath, Roots};
 use vrift_core::root::Project;
+use vrift_core::rules::ScriptRules;
 use vrift_core::settings::Settings;
 use vrift_core::vdir;
 
@@ -223,6 +224,7 @@ fn context(home: &Home, settings: &Settings, parts: &Parts, project: &Project, r
         (Field::VDir, vdir),
         (Field::Actions, settings.actions.join("/").into_bytes()),
         (Field::Never, settings.never.join("/").into_bytes()),
+        (Field::Script, ScriptRules::lines(&settings.ignore_env, &settings.watch_env, &settings.caches).0),
         (Field::Source, home.the_source().as_os_str().as_bytes().to_vec()),
     ];
     let mut context = Context::empty();

@@ -60,7 +60,7 @@ fn name(job: &Job) -> &OsStr {
 }
 
 /// Whether the shim is in this process. It hides its variables, but not itself.
-fn is_followed() -> bool {
+pub fn is_followed() -> bool {
     fs::read("/proc/self/maps").is_ok_and(|maps| maps.split(|c| *c == b'\n').any(|line| line.ends_with(b"/libvrift_preload.so")))
 }
 

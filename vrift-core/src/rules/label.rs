@@ -17,7 +17,8 @@ pub fn label(tool: Tool, argv: &[ByteText], env: &[ByteText]) -> String {
     match tool {
         Tool::Rustc | Tool::Clippy | Tool::Rustdoc => rust(tool, argv, &var("CARGO_PKG_VERSION").unwrap_or_default()),
         Tool::BuildScript => format!("{} build script run", package()),
-        Tool::Cc | Tool::Ar | Tool::Ld | Tool::As | Tool::Objcopy | Tool::Script | Tool::Build => plain(argv),
+        Tool::Script => script(argv, &var).unwrap_or_else(|| plain(argv)),
+        Tool::Cc | Tool::Ar | Tool::Ld | Tool::As | Tool::Objcopy | Tool::Build => plain(argv),
     }
 }
 
@@ -44,6 +45,12 @@ fn rust(tool: Tool, argv: &[ByteText], version: &str) -> String {
     };
     let space = if version.is_empty() { "" } else { " " };
     format!("{name}{space}{version} {kind}{mode}")
+}
+
+/// A step of a package's script: `app build`.
+fn script(argv: &[ByteText], var: &dyn Fn(&str) -> Option<String>) -> Option<String> {
+    let event = var("npm_lifecycle_event").filter(|_| argv.len() == 3 && *argv[1] == *b"-c")?;
+    Some(var("npm_package_name").map_or_else(|| event.clone(), |name| format!("{name} {event}")))
 }
 
 fn plain(argv: &[ByteText]) -> String {
@@ -80,6 +87,9 @@ mod tests {
         );
         assert_eq!(of(Tool::Rustc, "rustc -vV", &[]), "rustc -vV");
         assert_eq!(of(Tool::BuildScript, "/t/build-script-build", &env), "serde 1.0.2 build script run");
+        let script = ["npm_lifecycle_event=build", "npm_package_name=@s/app"];
+        assert_eq!(of(Tool::Script, "sh -c tsc", &script), "@s/app build");
+        assert_eq!(of(Tool::Script, "protoc x.proto", &script), "protoc x.proto");
         assert_eq!(of(Tool::Cc, "/usr/bin/cc -O2 -c a/zlib.c -o b/zlib.o", &[]), "cc zlib.o");
     }
 }

@@ -8,6 +8,8 @@ mod environment;
 #[cfg(feature = "std")]
 mod label;
 mod programs;
+#[cfg(feature = "std")]
+mod script;
 
 #[cfg(feature = "std")]
 pub use argv::{is_for_this_processor, is_of_configure, is_probe, request_argv};
@@ -15,3 +17,5 @@ pub use environment::{is_session_noise, key_env, reads_env_by_name, sounds_secre
 #[cfg(feature = "std")]
 pub use label::label;
 pub use programs::{Enclosing, classify, is_archiver, is_c_compiler, is_c_driver, is_listed, makes_objects, maps_paths};
+#[cfg(feature = "std")]
+pub use script::{ScriptRules, is_build_info};

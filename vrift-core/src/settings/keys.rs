@@ -126,6 +126,27 @@ pub const KEYS: &[Key] = &[
         help: "Size of the files that are copied for clients of a project at a time; what goes beyond is run, and not restored.",
     },
     Key {
+        name: "script.ignore_env",
+        kind: ValueKind::Names,
+        per_project: true,
+        default: "[]",
+        help: "Variables that a script's result does not depend on; a star at the end or the start stands for anything.",
+    },
+    Key {
+        name: "script.watch_env",
+        kind: ValueKind::Names,
+        per_project: true,
+        default: "[]",
+        help: "Variables that it does depend on, although they are taken for session noise.",
+    },
+    Key {
+        name: "script.caches",
+        kind: ValueKind::Names,
+        per_project: true,
+        default: "[]",
+        help: "Folders and files of the project, by their last parts, that tools keep for speed alone.",
+    },
+    Key {
         name: "ui.summary",
         kind: ValueKind::Bool,
         per_project: true,

@@ -1,6 +1,7 @@
-//! Settings: `~/.vrift/config.toml` for the user and `<project>/.vrift/config.toml` for one project.
+//! Settings: `~/.vrift/config.toml` for the user, `<project>/.vrift/config.toml` for one checkout of a project, and
+//! `<project>/vrift.toml`, which is checked in, for all of them.
 //!
-//! The first of these that speaks wins: environment variable, project, user, default. Unknown keys are errors, so that a
+//! The first of these that speaks wins: environment variable, checkout, project, user, default. Lists add up. Unknown keys are errors, so that a
 //! misspelt one is not silently without effect. [`KEYS`] is the list for people; [`Settings`] is what programs use.
 
 mod keys;
@@ -24,6 +25,9 @@ pub const SECONDS: RangeInclusive<u64> = 1..=86_400;
 
 /// The largest settings file that is read, bytes.
 const MAX_FILE: u64 = 1 << 20;
+
+/// A project's settings that are checked in.
+pub const SHARED: &str = "vrift.toml";
 
 /// What is wrong with a settings file.
 #[derive(Debug, thiserror::Error)]
@@ -74,8 +78,22 @@ pub struct SettingsFile {
     pub vdir: VDir,
     /// `[staging]`.
     pub staging: Staging,
+    /// `[script]`.
+    pub script: Script,
     /// `[ui]`.
     pub ui: Ui,
+}
+
+/// `[script]`.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Script {
+    /// See [`KEYS`].
+    pub ignore_env: Option<Vec<String>>,
+    /// See [`KEYS`].
+    pub watch_env: Option<Vec<String>>,
+    /// See [`KEYS`].
+    pub caches: Option<Vec<String>>,
 }
 
 /// `[storage]`.
@@ -211,6 +229,11 @@ impl SettingsFile {
         if let Some(wrong) = names.find(|name| name.is_empty() || name.contains(['/', '\u{1f}', '\0'])) {
             return Err(invalid(format!("exec: `{wrong}` is not the name of a program, which has no folder")));
         }
+        let script = &file.script;
+        let mut patterns = script.ignore_env.iter().chain(&script.watch_env).chain(&script.caches).flatten();
+        if let Some(wrong) = patterns.find(|text| text.is_empty() || text.contains(['\n', '\u{1f}', '\0'])) {
+            return Err(invalid(format!("script: `{wrong}` is neither a name nor a path")));
+        }
         match &file.storage.the_source {
             Some(source) if !source.is_absolute() && !source.starts_with("~") => {
                 Err(invalid(format!("storage.the_source: `{}` is not an absolute path", source.display())))
@@ -219,6 +242,42 @@ impl SettingsFile {
                 Err(invalid(format!("daemon.health_check: between {} and {} seconds", SECONDS.start(), SECONDS.end())))
             }
             _ => Ok(file),
+        }
+    }
+}
+
+impl SettingsFile {
+    /// This file's settings; where it says nothing, those of `other`. Lists of both add up.
+    #[must_use]
+    fn over(self, other: Self) -> Self {
+        let both = |own: Option<Vec<String>>, other: Option<Vec<String>>| match (own, other) {
+            (None, None) => None,
+            (own, other) => Some(other.into_iter().chain(own).flatten().collect()),
+        };
+        Self {
+            // Neither may set what the user alone sets.
+            storage: self.storage,
+            daemon: self.daemon,
+            exec: Exec {
+                prefix_map: self.exec.prefix_map.or(other.exec.prefix_map),
+                whole_builds: self.exec.whole_builds.or(other.exec.whole_builds),
+                actions: both(self.exec.actions, other.exec.actions),
+                never: both(self.exec.never, other.exec.never),
+            },
+            vdir: VDir {
+                enabled: self.vdir.enabled.or(other.vdir.enabled),
+                max_size: self.vdir.max_size.or(other.vdir.max_size),
+                max_files: self.vdir.max_files.or(other.vdir.max_files),
+                max_maps: None,
+                max_total: None,
+            },
+            staging: Staging { max_size: self.staging.max_size.or(other.staging.max_size) },
+            script: Script {
+                ignore_env: both(self.script.ignore_env, other.script.ignore_env),
+                watch_env: both(self.script.watch_env, other.script.watch_env),
+                caches: both(self.script.caches, other.script.caches),
+            },
+            ui: Ui { summary: self.ui.summary.or(other.ui.summary) },
         }
     }
 }
@@ -238,6 +297,12 @@ pub struct Settings {
     pub actions: Vec<String>,
     /// Programs that are left alone.
     pub never: Vec<String>,
+    /// Variables that are no inputs of scripts.
+    pub ignore_env: Vec<String>,
+    /// Variables that are, although a list says otherwise.
+    pub watch_env: Vec<String>,
+    /// Caches of scripts' tools.
+    pub caches: Vec<String>,
     /// How often `vriftd` asks each worker whether it is well.
     pub health_check: Duration,
     /// Whether a VDir is kept.
@@ -265,6 +330,9 @@ impl Default for Settings {
             whole_builds: true,
             actions: Vec::new(),
             never: Vec::new(),
+            ignore_env: Vec::new(),
+            watch_env: Vec::new(),
+            caches: Vec::new(),
             health_check: Duration::from_secs(10),
             vdir: true,
             vdir_size: layout::MAX_LEN,
@@ -285,7 +353,10 @@ impl Settings {
     pub fn load(home: &Home, project_state: Option<&Path>) -> Result<Self, SettingsError> {
         let user = SettingsFile::read(&home.config())?;
         let project = match project_state {
-            Some(dir) => read_project(&dir.join("config.toml"))?,
+            Some(dir) => {
+                let shared = dir.parent().map(|root| read_project(&root.join(SHARED))).transpose()?.unwrap_or_default();
+                read_project(&dir.join("config.toml"))?.over(shared)
+            }
             None => SettingsFile::default(),
         };
         let default = Self::default();
@@ -297,6 +368,9 @@ impl Settings {
             // Both lists count: what the user has found out about a program holds in each project.
             actions: user.exec.actions.into_iter().chain(project.exec.actions).flatten().collect(),
             never: user.exec.never.into_iter().chain(project.exec.never).flatten().collect(),
+            ignore_env: user.script.ignore_env.into_iter().chain(project.script.ignore_env).flatten().collect(),
+            watch_env: user.script.watch_env.into_iter().chain(project.script.watch_env).flatten().collect(),
+            caches: user.script.caches.into_iter().chain(project.script.caches).flatten().collect(),
             health_check: user.daemon.health_check.map_or(default.health_check, Duration::from_secs),
             vdir: project.vdir.enabled.or(user.vdir.enabled).unwrap_or(default.vdir),
             vdir_size: project.vdir.max_size.or(user.vdir.max_size).map_or(default.vdir_size, u64::from),
@@ -390,6 +464,10 @@ mod tests {
         assert_eq!(Settings::load(&home, Some(&state)).expect("nothing set"), Settings::default());
         fs::write(state.join("config.toml"), "[ui]\nsummary = false").expect("write");
         assert!(!Settings::load(&home, Some(&state)).expect("loads").summary);
+        fs::write(state.join("config.toml"), "[script]\ncaches = ['.a']").expect("write");
+        fs::write(tmp.path().join("p").join(SHARED), "[script]\ncaches = ['.b']\n[ui]\nsummary = false").expect("write");
+        let both = Settings::load(&home, Some(&state)).expect("loads");
+        assert_eq!((both.caches, both.summary), (vec![".b".to_owned(), ".a".to_owned()], false));
         fs::write(state.join("config.toml"), "[storage]\nthe_source = '/elsewhere'").expect("write");
         assert!(matches!(Settings::load(&home, Some(&state)), Err(SettingsError::UserOnly { .. })));
     }

@@ -129,6 +129,12 @@ pub struct LookupParams {
     /// Of the data on standard input, where the command may read it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stdin: Option<Digest>,
+    /// What else tells commands apart that are the same otherwise: whether output goes to a terminal, and to which kind.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub surroundings: Vec<String>,
+    /// What settings say of a script's variables and caches; see [`crate::rules::ScriptRules`].
+    #[serde(default, skip_serializing_if = "ByteText::is_empty")]
+    pub script: ByteText,
 }
 
 /// [`method::ACTION_LOOKUP`].
@@ -240,6 +246,9 @@ pub struct RecordParams {
     pub wall_us: u64,
     /// User and system time, microseconds.
     pub cpu_us: u64,
+    /// As in the look-up.
+    #[serde(default, skip_serializing_if = "ByteText::is_empty")]
+    pub script: ByteText,
 }
 
 /// An output as it was while its content was read.

@@ -1,11 +1,12 @@
 //! Does a stored action hold here and now?
 
-use vrift_core::action::{ActionRecord, InputState, OutputState};
+use vrift_core::action::{ActionRecord, InputState, OutputState, Tool};
 use vrift_core::rules;
 use vrift_core::wire::{Change, RestoreStep, StdioText};
 use vrift_store::{Blob, Cas};
 
 use super::candidates::{Candidate, Step};
+use super::fresh::Fresh;
 use super::sight::{Sight, kind_name, look};
 use super::world::{Verdict, World, value_digest};
 
@@ -73,9 +74,7 @@ pub fn env_changes<'r>(record: &'r ActionRecord, world: &'r World<'_>) -> impl I
     // A program that may list all variables saw that the others were not there.
     let all = if record.env_closed { world.vars() } else { &[] };
     let added = all.iter().filter(move |(name, _)| {
-        !rules::is_session_noise(name)
-            && !rules::key_env(world.tool, name)
-            && !record.env.iter().any(|input| input.name[..] == **name)
+        !world.is_noise(name) && !rules::key_env(world.tool, name) && !record.env.iter().any(|input| input.name[..] == **name)
     });
     changed.chain(added.map(|(name, value)| Change {
         kind: "env".to_owned(),
@@ -97,14 +96,15 @@ fn shown(world: &World<'_>, name: &[u8], value: &[u8]) -> String {
 fn first_input_change(candidate: &Candidate, world: &World<'_>) -> Option<Change> {
     let mut buffer = Vec::with_capacity(256);
     let mut unread = Vec::new();
+    let fresh = Fresh::new(world, &candidate.record);
     for step in &candidate.order {
-        match compare(&candidate.record, *step, world, &mut buffer, false) {
+        match compare(&fresh, *step, world, &mut buffer, false) {
             Ok(Verdict::Unread) => unread.push(*step),
             Ok(_) => {}
             Err(change) => return Some(change),
         }
     }
-    unread.into_iter().find_map(|step| compare(&candidate.record, step, world, &mut buffer, true).err())
+    unread.into_iter().find_map(|step| compare(&fresh, step, world, &mut buffer, true).err())
 }
 
 /// The files and folders that are not as they were; contents that would have to be read to tell only where `read` allows.
@@ -114,8 +114,9 @@ pub fn input_changes<'r>(
     read: impl Fn(u64) -> bool + 'r,
 ) -> impl Iterator<Item = Change> + 'r {
     let mut buffer = Vec::with_capacity(256);
+    let fresh = Fresh::new(world, &candidate.record);
     candidate.order.iter().filter_map(move |step| {
-        match compare(&candidate.record, *step, world, &mut buffer, false) {
+        match compare(&fresh, *step, world, &mut buffer, false) {
             Ok(Verdict::Unread) => {
                 let size = look(&buffer).map_or(0, |sight| sight.stamp.size);
                 if !read(size) {
@@ -125,19 +126,26 @@ pub fn input_changes<'r>(
             Ok(_) => return None,
             Err(change) => return Some(change),
         }
-        compare(&candidate.record, *step, world, &mut buffer, true).err()
+        compare(&fresh, *step, world, &mut buffer, true).err()
     })
 }
 
 /// Compares one input; the error says how it differs.
-fn compare(record: &ActionRecord, step: Step, world: &World<'_>, buffer: &mut Vec<u8>, read: bool) -> Result<Verdict, Change> {
+fn compare(fresh: &Fresh<'_>, step: Step, world: &World<'_>, buffer: &mut Vec<u8>, read: bool) -> Result<Verdict, Change> {
+    let record = fresh.record();
     let Some(input) = record.inputs.get(step.index as usize) else { return Ok(Verdict::Same) };
     let change =
         |new: String| Change { kind: "file".to_owned(), name: input.path.to_string(), old: state_name(&input.state), new };
     let Some(path) = world.expand(&input.path, buffer) else {
         return Err(change("in a folder that is unknown here".to_owned()));
     };
-    match world.compare(path, step.shared, &input.state, read) {
+    let verdict = match (&input.state, world.compare(path, step.shared, &input.state, read)) {
+        (InputState::Fresh, _) => fresh.compare(path),
+        // Names of outputs do not count, and looking closer takes longer.
+        (InputState::Listing(wanted), Verdict::Differs(_)) if world.tool == Tool::Script => fresh.compare_names(path, wanted),
+        (_, verdict) => verdict,
+    };
+    match verdict {
         Verdict::Differs(new) => Err(change(new)),
         other => Ok(other),
     }
@@ -151,6 +159,7 @@ pub fn state_name(state: &InputState) -> String {
         InputState::Link(digest) => format!("a link {}", digest.short()),
         InputState::Listing(digest) => format!("entries {}", digest.short()),
         InputState::Content(digest) => digest.short(),
+        InputState::Fresh => "absent or its own".to_owned(),
     }
 }
 

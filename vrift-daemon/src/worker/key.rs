@@ -8,6 +8,7 @@
 //! | arguments | those that matter, known roots replaced | see [`rules::request_argv`] |
 //! | data on standard input | its digest, where the command may read it | it may be the source |
 //! | sources of a configure script | their digests ([`rules::is_of_configure`]) | hundreds of its commands are the same otherwise |
+//! | terminals, an open standard input | of scripts, as texts | what is said to a terminal has colours; who finds input may read it |
 //! | this processor | where an argument asks for its kind (`-march=native`) | it decides which instructions are used |
 //! | working folder | yes, known roots replaced; not for [probes](rules::is_probe) | relative paths start there |
 //! | umask | yes | modes of outputs |
@@ -36,6 +37,7 @@ pub fn request(params: &LookupParams, program_digest: Digest) -> Request {
     if let Some(stdin) = params.stdin {
         more(format!("<standard input {stdin}>"));
     }
+    params.surroundings.iter().for_each(|text| more(format!("<{text}>")));
     if params.argv.iter().any(|arg| rules::is_for_this_processor(arg)) {
         more(format!("<this processor {}>", processor::digest()));
     }
@@ -98,6 +100,8 @@ mod tests {
             roots: Roots::new([(Root::Project, abs(root))]),
             recache: false,
             stdin: None,
+            surroundings: Vec::new(),
+            script: ByteText::default(),
         }
     }
 
@@ -131,6 +135,7 @@ mod tests {
             changed(|p| p.umask = 0),
             changed(|p| p.stdin = Some(Digest::of(b"int x;"))),
             changed(|p| p.stdin = Some(Digest::of(b"int y;"))),
+            changed(|p| p.surroundings.push("output to a terminal".to_owned())),
             changed(|p| p.argv.push("-march=native".into())),
             changed(|p| p.env[0] = "CARGO_FEATURE_A=".into()),
             changed(|p| p.env.truncate(2)),

@@ -1,9 +1,10 @@
 //! `action.lookup`: from a command to the result that it would have, if there is one.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use vrift_core::action::{OutputState, Place};
+use vrift_core::action::{OutputState, Place, Tool};
 use vrift_core::bytes::ByteText;
 use vrift_core::digest::{Digest, FieldHasher};
 use vrift_core::paths::{AbsPath, Root, TemplateText};
@@ -14,6 +15,7 @@ use super::Worker;
 use super::candidates::Candidate;
 use super::check::{self, Refusal, Restoration};
 use super::evidence::Before;
+use super::fresh::Leftovers;
 use super::key;
 use super::ledger::{EntryId, NewEntry, Outcome};
 use super::nearest;
@@ -64,7 +66,7 @@ pub fn lookup(worker: &Worker, session: &mut Session, params: LookupParams) -> L
     let mut request = key::request(&params, program);
     request.argv.extend(of_configure(worker, &params));
     let key = key::key(&request, &params);
-    let world = World::new(&worker.digests, &params.roots, params.tool, &params.env);
+    let world = World::new(&worker.digests, &params.roots, params.tool, &params.env).with_script(&params.script);
     let mut found = match params.recache {
         true => Found::Nothing(None),
         false => search(worker, &key, &world),
@@ -109,6 +111,7 @@ pub fn lookup(worker: &Worker, session: &mut Session, params: LookupParams) -> L
                 request: request.clone(),
                 roots: params.roots,
                 env: params.env,
+                script: params.script,
             });
             // The last thing before the answer: whatever the command does comes later.
             if let Some(pending) = &mut session.pending {
@@ -144,6 +147,10 @@ pub fn search(worker: &Worker, key: &Digest, world: &World<'_>) -> Found {
     {
         tried.push(worker.candidates.add_stored(newest));
     }
+    if world.tool == Tool::Script {
+        tried = all(worker, key, tried);
+        world.set_leftovers(Leftovers::new(Arc::clone(&worker.cas), tried.clone()));
+    }
     for candidate in &tried {
         if let Some(hit) = attempt(worker, candidate, world, &mut near) {
             return hit;
@@ -165,6 +172,21 @@ pub fn search(worker: &Worker, key: &Digest, world: &World<'_>) -> Found {
         tried.push(candidate);
     }
     Found::Nothing(near)
+}
+
+/// All stored results of a key. A script's earlier output may be any one's.
+fn all(worker: &Worker, key: &Digest, mut known: Vec<Arc<Candidate>>) -> Vec<Arc<Candidate>> {
+    for row in worker.base.candidate_ids(key) {
+        if worker.candidates.is_forgotten(row) || known.iter().any(|candidate| candidate.id() == row) {
+            continue;
+        }
+        let Some(stored) = worker.base.action(row) else { continue };
+        let candidate = worker.candidates.add_stored(stored);
+        if !known.iter().any(|other| Arc::ptr_eq(other, &candidate)) {
+            known.push(candidate);
+        }
+    }
+    known
 }
 
 fn attempt(
@@ -214,6 +236,13 @@ fn take_turn(
 fn look_at_named_files(worker: &Worker, params: &LookupParams, key: &Digest, before: &mut Before) -> Digest {
     let mut work = FieldHasher::new("vrift-work-1");
     work.field(key.as_bytes());
+    for path in earlier_outputs(worker, params, key) {
+        if let Some(sight) = before.look(path.as_bytes(), &worker.digests).filter(Sight::is_file)
+            && let Ok((_, known)) = worker.digests.content(path.as_bytes(), &sight, None)
+        {
+            before.learn(path.as_bytes(), known.digest);
+        }
+    }
     let updates = params.tool.updates();
     let largest = if updates { MAX_UPDATED_FILE } else { MAX_NAMED_FILE };
     // `strip prog`: a word that does not look like a path may be one, too.
@@ -231,6 +260,19 @@ fn look_at_named_files(worker: &Worker, params: &LookupParams, key: &Digest, bef
         }
     }
     work.finish()
+}
+
+/// Files that a script has left before: where it reads and then changes one, what was in it counts, and afterwards nobody can
+/// look.
+fn earlier_outputs(worker: &Worker, params: &LookupParams, key: &Digest) -> BTreeSet<AbsPath> {
+    const MOST: usize = 512;
+    if params.tool != Tool::Script {
+        return BTreeSet::new();
+    }
+    let candidates = worker.candidates.get(key);
+    let outputs = candidates.iter().flat_map(|candidate| &candidate.record.outputs);
+    let files = outputs.filter(|output| matches!(output.state, OutputState::File { .. }));
+    files.filter_map(|output| params.roots.expand_path(&output.path)).take(MOST).collect()
 }
 
 /// What tells commands of a configure script apart that have the same arguments: their sources. As mere inputs they would make so

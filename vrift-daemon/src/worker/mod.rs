@@ -25,6 +25,7 @@ mod check;
 mod courier;
 mod digests;
 mod evidence;
+mod fresh;
 mod key;
 mod ledger;
 mod lookup;

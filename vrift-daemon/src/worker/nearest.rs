@@ -9,6 +9,7 @@ use vrift_core::wire::Change;
 use super::Worker;
 use super::candidates::Candidate;
 use super::check;
+use super::fresh::Leftovers;
 use super::session::Unexplained;
 use super::world::World;
 
@@ -33,8 +34,9 @@ pub fn by_label(worker: &Worker, label: &str, request: &Request, world: &World<'
 
 /// All differences, as far as they are worth telling.
 pub fn changes(worker: &Worker, unexplained: &Unexplained) -> Vec<Change> {
-    let Unexplained { candidate, request, roots, env, .. } = unexplained;
-    let world = World::new(&worker.digests, roots, request.tool, env);
+    let Unexplained { candidate, request, roots, env, script, .. } = unexplained;
+    let world = World::new(&worker.digests, roots, request.tool, env).with_script(script);
+    world.set_leftovers(Leftovers::new(Arc::clone(&worker.cas), worker.candidates.get(&candidate.record.key)));
     let record = &candidate.record;
     let asked = request_changes(&record.request, request);
     let surroundings = check::bound_change(record, &world).into_iter().chain(check::env_changes(record, &world));

@@ -6,8 +6,9 @@
 use std::collections::HashSet;
 use std::fs;
 
-use vrift_core::action::{Access, ActionRecord, FileKind, Input, InputState, OutputState, Place};
+use vrift_core::action::{Access, ActionRecord, FileKind, Input, InputState, OutputState, Place, Tool};
 use vrift_core::paths::AbsPath;
+use vrift_core::rules::ScriptRules;
 use vrift_core::wire::{InputClaim, InsertParams, RecordParams, RecordResult};
 use vrift_store::Blob;
 
@@ -15,6 +16,7 @@ use super::Worker;
 use super::courier::Job;
 use super::digests::{is_blob_like, is_volatile};
 use super::evidence::Before;
+use super::fresh;
 use super::session::{Pending, Session};
 use super::sight::{Sight, is_absent, kind_name, look, look_itself};
 use super::world::link_digest;
@@ -107,7 +109,8 @@ fn inputs(worker: &Worker, params: &RecordParams, before: &Before) -> Result<Vec
         return Err(format!("it looked at more than {MAX_INPUTS} paths"));
     }
     let outputs: HashSet<AbsPath> = params.outputs.iter().filter_map(|output| params.roots.expand_path(&output.path)).collect();
-    let finder = Finder { worker, params, before, outputs, started_ns: params.started_ns.try_into().unwrap_or(i64::MAX) };
+    let (rules, started_ns) = (ScriptRules::parse(&params.script), params.started_ns.try_into().unwrap_or(i64::MAX));
+    let finder = Finder { worker, params, before, outputs, rules, started_ns };
     let mut inputs = Vec::with_capacity(params.inputs.len());
     for claim in &params.inputs {
         let state = finder.state(claim)?;
@@ -123,6 +126,8 @@ struct Finder<'a> {
     params: &'a RecordParams,
     before: &'a Before,
     outputs: HashSet<AbsPath>,
+    /// Of a script.
+    rules: ScriptRules,
     started_ns: i64,
 }
 
@@ -141,6 +146,8 @@ impl Finder<'_> {
             Access::Link => self.link(path),
             Access::Listing => self.listing(path),
             Access::Content => self.content(path),
+            Access::Fresh => Ok(InputState::Fresh),
+            Access::Names => self.names(path),
             Access::Before => match self.before.content(path.as_bytes()) {
                 Some(digest) => Ok(InputState::Content(digest)),
                 None => Err(format!("it changed a file that was there before: {path}")),
@@ -175,7 +182,30 @@ impl Finder<'_> {
         if !self.worker.bindings.held_since(path.as_bytes(), &stamp, &known, self.before, self.started_ns) {
             return Err(format!("the folder {path} changed while it ran"));
         }
+        if self.params.plan.request.tool == Tool::Script {
+            // What is compared later are the names that no run of it decides.
+            return fresh::names(path, |entry| self.is_own(entry), |_| Ok(())).map(InputState::Listing);
+        }
         Ok(InputState::Listing(known.digest))
+    }
+
+    /// The names in a folder in which the run itself made or removed some. Its times say nothing then: nothing that came since the
+    /// start may be in it.
+    fn names(&self, path: &AbsPath) -> Result<InputState, Reason> {
+        let old = |entry: &AbsPath| match look_itself(entry.as_bytes()) {
+            Ok(sight) if sight.kind == FileKind::Dir => match sight.birth_ns {
+                Some(birth) if birth >= self.started_ns => Err(format!("{entry} appeared while it ran")),
+                _ => Ok(()),
+            },
+            Ok(sight) if sight.stamp.ctime_ns >= self.started_ns => Err(format!("{entry} changed while it ran")),
+            Ok(_) => Ok(()),
+            Err(e) => Err(format!("cannot look at {entry}: {e}")),
+        };
+        fresh::names(path, |entry| self.is_own(entry), old).map(InputState::Listing)
+    }
+
+    fn is_own(&self, entry: &AbsPath) -> bool {
+        self.outputs.contains(entry) || self.rules.is_cache(entry, &self.params.roots)
     }
 
     fn content(&self, path: &AbsPath) -> Result<InputState, Reason> {

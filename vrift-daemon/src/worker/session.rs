@@ -76,4 +76,6 @@ pub struct Unexplained {
     pub roots: Roots,
     /// The client's variables.
     pub env: Vec<ByteText>,
+    /// See [`LookupParams::script`].
+    pub script: ByteText,
 }

@@ -1,6 +1,6 @@
 //! What a client would see: files, folders and variables as they are now.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
 use std::fs;
 use std::io;
@@ -9,10 +9,12 @@ use std::os::unix::ffi::OsStrExt;
 use vrift_core::action::{EnvInput, FileKind, InputState, Tool};
 use vrift_core::bytes::ByteText;
 use vrift_core::digest::Digest;
-use vrift_core::paths::{Root, Roots, TemplatePath};
+use vrift_core::paths::{AbsPath, Root, Roots, TemplatePath};
+use vrift_core::rules::{self, ScriptRules};
 
 use super::builds::Overlay;
 use super::digests::{By, Digests, Need, Place, is_volatile};
+use super::fresh::Leftovers;
 use super::key::split;
 use super::sight::{Sight, as_path, is_absent, kind_name, look, look_itself};
 use super::vdir::View;
@@ -35,6 +37,10 @@ pub struct World<'a> {
     overlay: Option<&'a Overlay>,
     /// The project's VDir.
     map: Option<View>,
+    /// Of a script: what counts of its surroundings.
+    script: Option<ScriptRules>,
+    /// Of a script: what it has left before.
+    left: OnceCell<Leftovers>,
 }
 
 /// How an input compares with what was recorded.
@@ -56,7 +62,44 @@ impl<'a> World<'a> {
         env.sort_by_key(|(name, _)| *name);
         env.dedup_by_key(|(name, _)| *name);
         let env_digests = RefCell::new(vec![None; env.len()]);
-        Self { digests, roots, tool, env, env_digests, places: RefCell::default(), overlay: None, map: digests.view() }
+        Self {
+            digests,
+            roots,
+            tool,
+            env,
+            env_digests,
+            places: RefCell::default(),
+            overlay: None,
+            map: digests.view(),
+            script: None,
+            left: OnceCell::new(),
+        }
+    }
+
+    /// The same for a script, with what settings say of them.
+    pub fn with_script(self, lines: &[u8]) -> Self {
+        let script = (self.tool == Tool::Script).then(|| ScriptRules::parse(lines));
+        Self { script, ..self }
+    }
+
+    /// Tells what the script has left before.
+    pub fn set_leftovers(&self, left: Leftovers) {
+        let _ = self.left.set(left);
+    }
+
+    /// The same.
+    pub fn leftovers(&self) -> Option<&Leftovers> {
+        self.left.get()
+    }
+
+    /// Whether a variable is no input merely because a program could see it.
+    pub fn is_noise(&self, name: &[u8]) -> bool {
+        self.script.as_ref().map_or_else(|| rules::is_session_noise(name), |script| script.is_noise(name))
+    }
+
+    /// Whether a path is a cache of a script's tools.
+    pub fn is_cache(&self, path: &AbsPath) -> bool {
+        self.script.as_ref().is_some_and(|script| script.is_cache(path, self.roots))
     }
 
     /// The same, with files that are about to be there.
@@ -128,6 +171,8 @@ impl<'a> World<'a> {
             },
             InputState::Listing(wanted) => self.compare_listing(path, shared, wanted),
             InputState::Content(wanted) => self.compare_content(path, shared, wanted, read),
+            // What the result's own outputs say of it; see `fresh`.
+            InputState::Fresh => Verdict::Differs("not known".to_owned()),
         }
     }
 

@@ -149,6 +149,8 @@ impl Client {
             roots: roots(root),
             recache: false,
             stdin: None,
+            surroundings: Vec::new(),
+            script: ByteText::default(),
         };
         let connection = Connection::connect(socket, SOON).expect("connects");
         Self { connection, root: root.to_owned(), source: source.to_owned(), params }
@@ -194,6 +196,7 @@ impl Client {
             bound: Vec::new(),
             wall_us: 20,
             cpu_us: 10,
+            script: ByteText::default(),
         };
         self.add_output(&mut params, "out/x.o");
         params

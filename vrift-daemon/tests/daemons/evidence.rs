@@ -158,6 +158,7 @@ impl Client {
             bound: Vec::new(),
             wall_us: 1,
             cpu_us: 1,
+            script: vrift_core::bytes::ByteText::default(),
         }
     }
 }

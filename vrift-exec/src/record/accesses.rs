@@ -11,6 +11,7 @@ use vrift_core::wire::InputClaim;
 
 use super::Reason;
 use super::resolve::Resolver;
+use super::script;
 use crate::command::Command;
 use crate::flags;
 
@@ -35,13 +36,21 @@ pub struct PathFacts {
     pub foretold: bool,
     /// The last of them removed it, or moved it away.
     pub foretold_gone: bool,
+    /// It was opened for reading in vain before the run made it.
+    pub missed: bool,
+    /// The run made it in a way that would have kept what was there.
+    pub grows: bool,
 }
 
 impl PathFacts {
+    /// Something was there before the run changed it.
+    pub fn was_there(&self) -> bool {
+        self.existed || self.before.is_some_and(|before| before != Access::Absent)
+    }
+
     /// What it held before may show in what the run left.
     fn uses_what_was_there(&self, updates: bool) -> bool {
-        let was_there = self.existed || self.before.is_some_and(|before| before != Access::Absent);
-        self.content_kept || self.read || (updates && was_there)
+        self.content_kept || self.read || (updates && self.was_there())
     }
 }
 
@@ -51,6 +60,10 @@ pub struct Seen {
     pub paths: BTreeMap<AbsPath, PathFacts>,
     /// Libraries that its processes mapped.
     pub libraries: HashSet<Vec<u8>>,
+    /// Folders in which the run made or removed something.
+    pub stirred: HashSet<AbsPath>,
+    /// Folders that the run made, and files that it put in place by a rename.
+    made: HashSet<AbsPath>,
     /// Folders whose listing does not matter to this tool.
     unlisted: HashSet<Vec<u8>>,
     /// rustc's incremental folder, and whether state from an earlier run was in it.
@@ -68,7 +81,6 @@ pub fn collect(command: &Command, trace: &Trace) -> Result<Seen, Reason> {
         ..Seen::default()
     };
     let mut resolver = Resolver::default();
-    let mut made: HashSet<AbsPath> = HashSet::new();
     let context = command.context();
     let failed = failed_executions(&trace.events);
     for (index, event) in trace.events.iter().enumerate() {
@@ -85,13 +97,22 @@ pub fn collect(command: &Command, trace: &Trace) -> Result<Seen, Reason> {
         }) {
             continue;
         }
+        let errno = failed.get(&index).copied().unwrap_or(event.errno);
+        if errno == 0 && changes_names(event) {
+            seen.stirred.extend(path.parent());
+        }
+        if command.tool == Tool::Script && command.script.is_cache(&path, &command.roots) {
+            continue;
+        }
         if event.kind == EventKind::Library {
             seen.libraries.insert(path.as_bytes().to_vec());
         }
-        let errno = failed.get(&index).copied().unwrap_or(event.errno);
-        note(&mut seen, &mut made, event, errno, path);
+        note(&mut seen, event, errno, path);
     }
     searched_by_loader(command, &mut seen);
+    if command.tool == Tool::Script {
+        script::adopt_emptied(command, &mut seen);
+    }
     if seen.incremental_loaded {
         return Err("it built on the state of an earlier incremental compilation".to_owned());
     }
@@ -137,13 +158,22 @@ fn failed_executions(events: &[Event]) -> HashMap<usize, u16> {
     failed
 }
 
-fn note(seen: &mut Seen, made: &mut HashSet<AbsPath>, event: &Event, errno: u16, path: AbsPath) {
+/// Whether a call that succeeded may have changed the names in a folder.
+fn changes_names(event: &Event) -> bool {
+    match event.kind {
+        EventKind::OpenWrite => event.flags & flag::EXISTED == 0,
+        EventKind::Mkdir | EventKind::Remove | EventKind::RenameFrom | EventKind::RenameTo | EventKind::LinkTo => true,
+        _ => false,
+    }
+}
+
+fn note(seen: &mut Seen, event: &Event, errno: u16, path: AbsPath) {
     let incremental = seen.incremental.as_ref().is_some_and(|dir| path.below(dir).is_some());
     if let Some(access) = look(event.kind, errno) {
         let known = seen.paths.get(&path).copied().unwrap_or_default();
         // Where a change that was foretold brought nothing about, what is missing was missing before.
         let missing = access == Access::Absent && known.foretold && !known.foretold_gone && !known.existed;
-        if (known.changed && !known.unsure && !missing) || is_inside(made, &path) {
+        if (known.changed && !known.unsure && !missing) || seen.is_made(&path) {
             return;
         }
         if incremental {
@@ -154,7 +184,10 @@ fn note(seen: &mut Seen, made: &mut HashSet<AbsPath>, event: &Event, errno: u16,
             return;
         }
         let facts = seen.paths.entry(path).or_default();
-        facts.read |= errno == 0 && matches!(event.kind, EventKind::OpenRead | EventKind::LinkFrom);
+        let reads = matches!(event.kind, EventKind::OpenRead | EventKind::LinkFrom);
+        let runs = matches!(event.kind, EventKind::Exec | EventKind::SignIn | EventKind::Library);
+        facts.read |= errno == 0 && (reads || runs);
+        facts.missed |= access == Access::Absent && reads;
         // Absence was seen first and is not undone by what somebody else does meanwhile: the worker finds that out.
         facts.before = match facts.before {
             Some(Access::Absent) => Some(Access::Absent),
@@ -166,8 +199,9 @@ fn note(seen: &mut Seen, made: &mut HashSet<AbsPath>, event: &Event, errno: u16,
     if errno != 0 {
         return;
     }
+    let in_made = seen.is_made(&path);
     let facts = seen.paths.entry(path.clone()).or_default();
-    let first = !facts.changed && !is_inside(made, &path);
+    let first = !facts.changed && !in_made;
     let ahead = event.flags & flag::AHEAD != 0;
     // A name that was free and is taken afterwards was taken by this run. One that was taken may hold what it held.
     let doubtful = ahead && event.flags & flag::EXISTED != 0;
@@ -178,10 +212,13 @@ fn note(seen: &mut Seen, made: &mut HashSet<AbsPath>, event: &Event, errno: u16,
         EventKind::OpenWrite => {
             facts.existed |= first && event.flags & flag::EXISTED != 0;
             facts.content_kept |= first && event.flags & (flag::EXISTED | flag::TRUNCATED) == flag::EXISTED && !incremental;
+            facts.grows |= first && event.flags & (flag::EXISTED | flag::TRUNCATED) == 0 && !incremental;
             facts.opened = true;
         }
         EventKind::Mkdir if !doubtful => {
-            made.insert(path);
+            facts.changed = true;
+            seen.made.insert(path);
+            return;
         }
         EventKind::Remove => {
             facts.existed |= first;
@@ -195,9 +232,11 @@ fn note(seen: &mut Seen, made: &mut HashSet<AbsPath>, event: &Event, errno: u16,
         EventKind::RenameTo => {
             facts.opened = false;
             facts.existed |= first && doubtful;
+            facts.changed = true;
             if !doubtful {
-                made.insert(path);
+                seen.made.insert(path);
             }
+            return;
         }
         _ => {}
     }
@@ -236,20 +275,6 @@ fn look(kind: EventKind, errno: u16) -> Option<Access> {
     }
 }
 
-fn is_inside(made: &HashSet<AbsPath>, path: &AbsPath) -> bool {
-    if made.is_empty() {
-        return false;
-    }
-    let mut folder = Some(path.clone());
-    while let Some(at) = folder {
-        if made.contains(&at) {
-            return true;
-        }
-        folder = at.parent();
-    }
-    false
-}
-
 /// rustc lists every `-L` folder to find crates by name; those that it then uses are inputs by themselves. Other crates'
 /// artifacts appear in `-L dependency=` folders all the time.
 fn unlisted_folders(command: &Command) -> HashSet<Vec<u8>> {
@@ -273,6 +298,21 @@ fn unlisted_folders(command: &Command) -> HashSet<Vec<u8>> {
 }
 
 impl Seen {
+    /// Whether the run made the path or a folder that it is in.
+    pub fn is_made(&self, path: &AbsPath) -> bool {
+        if self.made.is_empty() {
+            return false;
+        }
+        let mut folder = Some(path.clone());
+        while let Some(at) = folder {
+            if self.made.contains(&at) {
+                return true;
+            }
+            folder = at.parent();
+        }
+        false
+    }
+
     /// Whether the run of a compiler or the like changed a file of which it used the content, or may have. (Of other programs
     /// nobody knows what else the content steered.)
     pub fn is_updated(&self, command: &Command, facts: &PathFacts) -> bool {
@@ -281,11 +321,19 @@ impl Seen {
 
     /// What must hold before the run for its result to be the same.
     pub fn claims(&self, command: &Command) -> Vec<InputClaim> {
-        let compiler = command.tool != Tool::BuildScript && command.tool != Tool::Script;
+        if command.tool == Tool::Script {
+            return script::claims(command, self);
+        }
+        let compiler = command.tool != Tool::BuildScript;
         let mut claims = Vec::new();
         for (path, facts) in &self.paths {
             if self.is_updated(command, facts) {
                 claims.push(InputClaim { path: path.clone(), access: Access::Before });
+                continue;
+            }
+            if facts.grows && !compiler && !facts.was_there() {
+                // Had it been there, the run would have added to it.
+                claims.push(InputClaim { path: path.clone(), access: Access::Absent });
                 continue;
             }
             let Some(mut access) = facts.before else { continue };
@@ -309,6 +357,6 @@ impl Seen {
 }
 
 /// Folders above a checkout are there wherever the checkout is.
-fn above_a_checkout(command: &Command, path: &AbsPath) -> bool {
+pub fn above_a_checkout(command: &Command, path: &AbsPath) -> bool {
     command.roots.per_checkout().iter().any(|(_, root)| root.below(path).is_some_and(|rest| !rest.is_empty()))
 }

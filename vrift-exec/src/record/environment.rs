@@ -28,7 +28,12 @@ pub fn inputs(command: &Command, trace: &Trace, closed: bool) -> Vec<EnvInput> {
                 let value = given.get(&event.path[..]).map_or(0, |value| value_hash(value));
                 // A process that saw another value had it from its parent inside this action: that is no input.
                 let by = programs.get(&event.pid).copied().unwrap_or_default();
-                if value == event.aux && !is_unimportant(command, by, &event.path) && !rules::key_env(command.tool, &event.path) {
+                let noise = command.tool == Tool::Script && command.script.is_noise(&event.path);
+                if value == event.aux
+                    && !noise
+                    && !is_unimportant(command, by, &event.path)
+                    && !rules::key_env(command.tool, &event.path)
+                {
                     names.insert(&event.path);
                 }
             }
@@ -36,7 +41,11 @@ pub fn inputs(command: &Command, trace: &Trace, closed: bool) -> Vec<EnvInput> {
         }
     }
     if closed {
-        names.extend(given.keys().copied().filter(|name| !rules::is_session_noise(name) && !rules::key_env(command.tool, name)));
+        let noise = |name: &[u8]| match command.tool {
+            Tool::Script => command.script.is_noise(name),
+            _ => rules::is_session_noise(name),
+        };
+        names.extend(given.keys().copied().filter(|name| !noise(name) && !rules::key_env(command.tool, name)));
     }
     names.into_iter().map(|name| input(command, name, given.get(name).copied())).collect()
 }

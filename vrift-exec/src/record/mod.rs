@@ -12,8 +12,10 @@ mod programs;
 mod resolve;
 mod rust_symbols;
 mod said;
+mod script;
 mod whole;
 
+use vrift_core::context::Field;
 use vrift_core::paths::{AbsPath, Root};
 use vrift_core::wire::{MissPlan, RecordParams};
 use vrift_store::Cas;
@@ -59,6 +61,7 @@ pub fn record(command: &Command, plan: MissPlan, finished: &Finished) -> Result<
         bound,
         wall_us: finished.wall_us,
         cpu_us: finished.cpu_us,
+        script: command.context().get(Field::Script).into(),
     })
 }
 

@@ -76,7 +76,9 @@ impl Collector<'_> {
         if facts.foretold_gone || (facts.unsure && !self.was_touched(&meta)) {
             return Err(format!("it may have tried in vain to change what was there before: {path}"));
         }
-        let updated = meta.is_file() && self.seen.is_updated(self.command, facts);
+        // Of a script the claims say what was there; see `script`.
+        let told = self.command.tool == Tool::Script;
+        let updated = told || (meta.is_file() && self.seen.is_updated(self.command, facts));
         if !updated && (facts.content_kept || (meta.is_file() && (facts.read || self.was_looked_at(facts)))) {
             return Err(format!("it changed a file that was there before: {path}"));
         }
@@ -94,16 +96,16 @@ impl Collector<'_> {
 
     /// Compilers look at what they are about to replace. In any other program the look may have steered it.
     fn was_looked_at(&self, facts: &PathFacts) -> bool {
-        let compiler = !matches!(self.command.tool, Tool::BuildScript | Tool::Script);
+        let compiler = self.command.tool != Tool::BuildScript;
         !compiler && facts.before.is_some_and(|before| before != Access::Absent)
     }
 
     fn gone(&mut self, path: &AbsPath, facts: &PathFacts) -> Result<(), Reason> {
-        let was_there = facts.existed || facts.before.is_some_and(|before| before != Access::Absent);
-        if !was_there || self.is_optional(path) {
+        if !facts.was_there() || self.is_optional(path) {
             return Ok(());
         }
-        if facts.content_kept || facts.read || self.was_looked_at(facts) {
+        let told = self.command.tool == Tool::Script;
+        if !told && (facts.content_kept || facts.read || self.was_looked_at(facts)) {
             return Err(format!("it removed or moved a file that it had used: {path}"));
         }
         if !self.is_inside(path) {
@@ -130,6 +132,9 @@ impl Collector<'_> {
         let entries = fs::read_dir(path.as_path()).map_err(|e| format!("`{path}` could not be listed: {e}"))?;
         let mut children: Vec<AbsPath> =
             entries.flatten().filter_map(|entry| AbsPath::try_from(entry.path().as_path()).ok()).collect();
+        if self.command.tool == Tool::Script {
+            children.retain(|child| !self.command.script.is_cache(child, &self.command.roots));
+        }
         children.sort();
         for child in children.iter().filter(|child| !self.seen.paths.get(child).is_some_and(|facts| facts.changed)) {
             let meta = fs::symlink_metadata(child.as_path()).map_err(|e| format!("`{child}` could not be looked at: {e}"))?;

@@ -225,6 +225,7 @@ impl Writer {
             InputState::Itself(FileKind::Dir) => (9, None),
             InputState::Itself(FileKind::Symlink) => (10, None),
             InputState::Itself(FileKind::Other) => (11, None),
+            InputState::Fresh => (12, None),
         };
         self.0.push(tag);
         if let Some(digest) = digest {
@@ -370,6 +371,7 @@ impl<'a> Reader<'a> {
             9 => InputState::Itself(FileKind::Dir),
             10 => InputState::Itself(FileKind::Symlink),
             11 => InputState::Itself(FileKind::Other),
+            12 => InputState::Fresh,
             _ => return Err(DecodeError::Unknown("kind of input")),
         })
     }

@@ -141,6 +141,8 @@ impl Command {
             roots: roots.clone(),
             recache: false,
             stdin: None,
+            surroundings: Vec::new(),
+            script: ByteText::default(),
         })
     }
 }

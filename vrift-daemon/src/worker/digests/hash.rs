@@ -21,7 +21,7 @@ const CHUNK: usize = 256 << 10;
 const TRIES: usize = 3;
 
 /// Entries of a folder that is still hashed.
-const MAX_ENTRIES: usize = 1_000_000;
+pub const MAX_ENTRIES: usize = 1_000_000;
 
 /// The digest of the regular file at `path`, and the stamp that it had before and after it was read.
 ///
@@ -110,7 +110,7 @@ pub fn listing(path: &Path) -> io::Result<(Stamp, Digest)> {
         let mut names = Vec::new();
         for entry in fs::read_dir(path)? {
             let name = entry?.file_name().into_vec();
-            if !is_own(&name) {
+            if !is_own_entry(&name) {
                 names.push(name);
             }
             if names.len() > MAX_ENTRIES {
@@ -129,7 +129,8 @@ pub fn listing(path: &Path) -> io::Result<(Stamp, Digest)> {
     Err(io::Error::new(io::ErrorKind::ResourceBusy, "it keeps changing"))
 }
 
-fn is_own(name: &[u8]) -> bool {
+/// Whether the name is vrift's own: a project's state folder, a file on its way to a name.
+pub fn is_own_entry(name: &[u8]) -> bool {
     name == vrift_store::state_dir::NAME.as_bytes() || (name.starts_with(b".vrift-") && name.ends_with(b".tmp"))
 }
 

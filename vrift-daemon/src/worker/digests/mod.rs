@@ -35,6 +35,7 @@ use crate::sync::lock;
 use folders::Folders;
 pub use folders::{Need, Place};
 use grain::Grain;
+pub use hash::{MAX_ENTRIES, is_own_entry};
 use inodes::Inodes;
 pub use inodes::is_blob_like;
 pub use table::Table;

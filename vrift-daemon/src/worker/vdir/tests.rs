@@ -296,3 +296,23 @@ fn a_link_that_nobody_reads_is_told_as_well() {
         wait_for(|| kept.compare(name).then_some(()));
     }
 }
+
+#[test]
+fn a_root_that_is_made_anew_is_another_one() {
+    for held in [false, true] {
+        let above = tempfile::tempdir().expect("tempdir");
+        let kept = keep(above.path(), |root| fs::write(root.join("old"), "").expect("write"));
+        let root = kept.path("");
+        assert!(matches!(kept.look("new"), Answer::Fails(_)));
+        // As a shell in it does: such a folder does not tell that it was removed. Without, its number is free for the next one.
+        let shell = held.then(|| File::open(&root).expect("opens"));
+        fs::remove_dir_all(&root).expect("remove");
+        fs::create_dir(&root).expect("mkdir");
+        fs::write(root.join("new"), "").expect("write");
+        for _ in 0..50 {
+            assert!(!matches!(kept.look("new"), Answer::Fails(_)), "held: {held}");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        drop(shell);
+    }
+}

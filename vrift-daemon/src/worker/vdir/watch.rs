@@ -57,12 +57,13 @@ impl Watcher {
         Ok(self.0.add_watch(&through(folder), NAMES | ITSELF | AddWatchFlags::IN_ONLYDIR)?)
     }
 
-    /// Watches whether an open folder stays where it is, and who may go through it.
+    /// Watches whether an open folder stays where it is, who may go through it, and what is removed from it: a folder that
+    /// somebody has open does not tell itself that it was removed.
     ///
     /// # Errors
     /// The user has as many as he may have.
     pub fn add_way(&self, folder: BorrowedFd<'_>) -> io::Result<WatchDescriptor> {
-        Ok(self.0.add_watch(&through(folder), ITSELF | AddWatchFlags::IN_ONLYDIR)?)
+        Ok(self.0.add_watch(&through(folder), ITSELF | AddWatchFlags::IN_DELETE | AddWatchFlags::IN_ONLYDIR)?)
     }
 
     /// Watches an open file. A file has one watch, by whatever name.

@@ -4,7 +4,7 @@ mod names;
 mod tell;
 
 use std::collections::{HashMap, HashSet};
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
@@ -36,7 +36,7 @@ pub struct Tree {
     files: HashMap<u32, WatchDescriptor>,
     watched: HashMap<WatchDescriptor, Vec<u32>>,
     /// Watches of the folders above the root.
-    ways: HashSet<WatchDescriptor>,
+    ways: HashMap<WatchDescriptor, OsString>,
     /// By entry: the folder that it is in, and its name.
     items: Vec<Option<(u32, Box<[u8]>)>>,
     /// Times that a file changed while it was watched.
@@ -146,7 +146,11 @@ impl Tree {
         let Ok(notices) = self.watcher.notices() else { return self.renew() };
         let mut names: HashSet<(u32, Box<[u8]>)> = HashSet::new();
         for Notice { watch, what, name } in notices {
-            if self.ways.contains(&watch) {
+            if let Some(next) = self.ways.get(&watch) {
+                // Not by its number: another folder that takes the name may get the number, too.
+                if what.intersects(GONE) || name.as_ref() == Some(next) {
+                    return Err(Ended::Moved);
+                }
                 self.check_way()?;
             }
             for number in self.watched.get(&watch).cloned().unwrap_or_default() {
@@ -216,6 +220,9 @@ impl Tree {
 
     fn folder_changed(&mut self, number: u32, what: AddWatchFlags) -> Result<(), Ended> {
         if number == 0 {
+            if what.intersects(GONE) {
+                return Err(Ended::Moved);
+            }
             self.check_way()?;
         }
         self.forget_stat(number);
@@ -251,10 +258,23 @@ impl Tree {
     }
 }
 
-fn watch_ways(watcher: &Watcher, root: &[u8]) -> io::Result<HashSet<WatchDescriptor>> {
-    let above = Path::new(OsStr::from_bytes(root)).ancestors().skip(1);
+/// What says that a watched folder is not where it was.
+const GONE: AddWatchFlags = AddWatchFlags::IN_DELETE_SELF
+    .union(AddWatchFlags::IN_MOVE_SELF)
+    .union(AddWatchFlags::IN_IGNORED)
+    .union(AddWatchFlags::IN_UNMOUNT);
+
+/// Watches the folders above the root; gives the name of the next one for each.
+fn watch_ways(watcher: &Watcher, root: &[u8]) -> io::Result<HashMap<WatchDescriptor, OsString>> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    above.map(|folder| watcher.add_way(open(folder, flags, Mode::empty())?.as_fd())).collect()
+    let mut ways = HashMap::new();
+    let mut below = Path::new(OsStr::from_bytes(root));
+    while let Some(folder) = below.parent() {
+        let watch = watcher.add_way(open(folder, flags, Mode::empty())?.as_fd())?;
+        ways.insert(watch, below.file_name().unwrap_or_default().to_owned());
+        below = folder;
+    }
+    Ok(ways)
 }
 
 /// Room for what there is, and for half as much again.

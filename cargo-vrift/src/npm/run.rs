@@ -1,0 +1,129 @@
+//! Running a script.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, ExitStatus};
+
+use vrift_core::env;
+use vrift_core::tool::Tool;
+
+use super::manager::Manager;
+use super::options::Options;
+use super::package::Package;
+use super::plan::{Plan, Question, Step};
+use crate::cargo::{Class, LowArgs};
+use crate::error::Error;
+use crate::front::{self, Job, Session};
+use crate::{program, say};
+
+/// Whether these words name a script of the nearest package.
+pub fn is_script(options: &Options, cwd: &Path) -> bool {
+    let named = |package: Package| options.name().to_str().is_some_and(|name| package.has_script(name));
+    !options.command && Package::nearest(cwd).is_some_and(named)
+}
+
+/// Runs the script that `options` name, in the package of `cwd`.
+///
+/// # Errors
+/// Where the package manager cannot be found or started.
+pub fn run(options: &Options, cwd: &Path) -> Result<ExitCode, Error> {
+    let package = Package::nearest(cwd).ok_or_else(|| Error::Other("there is no package.json here".into()))?;
+    let manager = Manager::of(&package.dir);
+    let whole = whole(manager, options, cwd)?;
+    if front::is_off() {
+        return Err(front::replace(&whole.job()));
+    }
+    let session = match Session::open(&whole.job(), &package.dir, &options.modes(), options.silent || options.dry) {
+        Ok(session) => session,
+        Err(e) => {
+            say::line(format_args!("off: {e}; {} runs without vrift", manager.program()));
+            return Err(front::replace(&whole.job()));
+        }
+    };
+    let plan =
+        (manager == Manager::Npm).then(|| Question { cwd, package: None, words: &options.manager_words() }.ask(session.home()));
+    let status = match plan {
+        Some(Ok(plan)) => steps(&session, &plan, options.dry)?,
+        // Whatever it is that npm does not tell, it will do.
+        Some(Err(_)) | None => session.run(&whole.program, whole.name(), &whole.words, |_| ())?,
+    };
+    session.finish(&whole.job(), status);
+    Ok(front::end_like(status))
+}
+
+/// The package manager's own command.
+struct Whole {
+    program: PathBuf,
+    words: Vec<OsString>,
+}
+
+impl Whole {
+    fn name(&self) -> &OsStr {
+        self.program.file_name().unwrap_or(self.program.as_os_str())
+    }
+
+    fn job(&self) -> Job {
+        let (program, words) = (self.program.clone(), self.words.clone());
+        Job { name: Some(self.name().to_owned()), program, words, low: LowArgs::default(), class: Class::Other, cargo: false }
+    }
+}
+
+fn whole(manager: Manager, options: &Options, cwd: &Path) -> Result<Whole, Error> {
+    let path = std::env::var_os("PATH");
+    let program = program::find(OsStr::new(manager.program()), path.as_deref()).ok_or_else(|| Error::NoProgram {
+        program: manager.program().into(),
+        origin: " in PATH; this project's scripts are its",
+    })?;
+    let words = std::iter::once(OsString::from("run")).chain(options.manager_words()).collect();
+    Ok(Whole { program: cwd.join(program), words })
+}
+
+/// One step after the other, as long as they succeed.
+fn steps(session: &Session, plan: &Plan, dry: bool) -> Result<ExitStatus, Error> {
+    let mut status = ExitStatus::default();
+    for step in &plan.steps {
+        if !dry {
+            say::out(&step.banner);
+        }
+        let shell = find_shell(step)?;
+        let words = [OsString::from("-c"), OsString::from(&step.script)];
+        status = session.run(&shell, OsStr::new(&step.shell), &words, |command| given(step, command))?;
+        if !status.success() {
+            break;
+        }
+    }
+    Ok(status)
+}
+
+/// As npm's `spawn` does, in the step's own `PATH`.
+fn find_shell(step: &Step) -> Result<PathBuf, Error> {
+    let path = step.set.get("PATH").map(OsString::from).or_else(|| std::env::var_os("PATH"));
+    let found = program::find(OsStr::new(&step.shell), path.as_deref());
+    let missing = || Error::NoProgram { program: step.shell.clone(), origin: ", the shell of npm's scripts" };
+    found.map(|shell| step.cwd.join(shell)).ok_or_else(missing)
+}
+
+fn given(step: &Step, command: &mut Command) {
+    command.current_dir(&step.cwd).envs(&step.set);
+    for name in &step.unset {
+        command.env_remove(name);
+    }
+}
+
+impl Session {
+    /// Runs a program as one action.
+    fn run(
+        &self,
+        program: &Path,
+        name: &OsStr,
+        words: &[OsString],
+        more: impl FnOnce(&mut Command),
+    ) -> Result<ExitStatus, Error> {
+        let mut command = Command::new(self.runner());
+        command.arg0("vrift-exec").arg(Tool::Script.name()).arg(program).arg(name).args(words);
+        more(&mut command);
+        command.env(env::CONTEXT, self.context());
+        front::run_child(command).map_err(|source| Error::Start { path: program.to_owned(), source })
+    }
+}

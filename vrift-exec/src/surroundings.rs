@@ -1,0 +1,34 @@
+//! What a script finds around it that is no file and no variable.
+
+use std::io::{IsTerminal, stderr, stdout};
+
+use vrift_core::action::Tool;
+use vrift_core::context::Field;
+
+use crate::command::Command;
+
+/// Variables by which programs decide how colourful a terminal is. Where there is none, they do not ask.
+const COLOURS: [&str; 4] = ["TERM", "COLORTERM", "TERM_PROGRAM", "TERM_PROGRAM_VERSION"];
+
+/// As texts for the key. What a script said to a terminal is not what it says to a file, nor to another kind of terminal.
+pub fn of(command: &Command, open_stdin: bool) -> Vec<String> {
+    if command.tool != Tool::Script {
+        return Vec::new();
+    }
+    let mut all = Vec::new();
+    if open_stdin {
+        all.push("standard input not read".to_owned());
+    }
+    let terminals = [("output", stdout().is_terminal()), ("errors", stderr().is_terminal())];
+    all.extend(terminals.iter().filter(|(_, is)| *is).map(|(name, _)| format!("{name} to a terminal")));
+    if terminals.iter().any(|(_, is)| *is) {
+        let value = |name: &&str| Some(format!("{name}={}", String::from_utf8_lossy(command.var(name)?)));
+        all.extend(COLOURS.iter().filter_map(value));
+    }
+    // What is a cache by one setting is an input by another.
+    let script = command.context().get(Field::Script);
+    if !script.is_empty() {
+        all.push(format!("script settings {}", String::from_utf8_lossy(script)));
+    }
+    all
+}
