@@ -4,6 +4,7 @@ use std::io::{IsTerminal, stderr, stdout};
 
 use vrift_core::action::Tool;
 use vrift_core::context::Field;
+use vrift_core::rules;
 
 use crate::command::Command;
 
@@ -16,6 +17,11 @@ pub fn of(command: &Command, open_stdin: bool) -> Vec<String> {
         return Vec::new();
     }
     let mut all = Vec::new();
+    // What a configure script asks the system for by `uname`.
+    if rules::configures(command.program.as_bytes(), command.argv.iter().skip(1).map(|arg| &arg[..])) {
+        let system = rustix::system::uname();
+        all.extend([system.sysname(), system.release(), system.machine()].map(|field| field.to_string_lossy().into_owned()));
+    }
     if open_stdin {
         all.push("standard input not read".to_owned());
     }

@@ -3,6 +3,7 @@
 //! | program | becomes |
 //! |---|---|
 //! | worth an action, by [`vrift_core::rules::classify`] | `vrift-exec <kind> <program> <arguments>` |
+//! | a configure script, or CMake where it makes build files ([`vrift_core::rules::configures`]) | the same, outside actions |
 //! | named in the setting `exec.actions` | the same, outside actions |
 //! | named in the setting `exec.never` | itself, without the preload; an enclosing action is not stored |
 //! | one that no preload reaches, inside an action | `vrift-exec trace <program> <arguments>`, which executes it where the kernel reports its calls |
@@ -84,7 +85,7 @@ pub unsafe fn plan(
         if let Some(trace) = trace {
             announce(trace, path, lost);
         }
-        let verdict = if lost { Verdict::Follow } else { judge(context, trace, path, envp) };
+        let verdict = if lost { Verdict::Follow } else { judge(context, trace, &plain) };
         if matches!(verdict, Verdict::Leave) {
             return then(&plain);
         }
@@ -122,9 +123,10 @@ unsafe fn announce(trace: &Trace, path: *const c_char, lost: bool) {
     }
 }
 
-unsafe fn judge(context: &Context<'_>, trace: Option<&Trace>, path: *const c_char, envp: Strings) -> Verdict {
-    // SAFETY: the caller vouches for `path` and `envp`.
-    let (name, out_dir) = unsafe { (path::bytes(path), find(envp, b"OUT_DIR").is_some()) };
+unsafe fn judge(context: &Context<'_>, trace: Option<&Trace>, plain: &Plan) -> Verdict {
+    let path = plain.path;
+    // SAFETY: the caller vouches for the plan's path and lists.
+    let (name, out_dir) = unsafe { (path::bytes(path), find(plain.envp, b"OUT_DIR").is_some()) };
     let enclosing = match trace {
         None => Enclosing::Nothing,
         Some(_) if context.has(mode::NESTED) => Enclosing::Nesting,
@@ -133,8 +135,11 @@ unsafe fn judge(context: &Context<'_>, trace: Option<&Trace>, path: *const c_cha
     if rules::is_listed(context.get(Field::Never), name) {
         return Verdict::Leave;
     }
-    let listed = enclosing == Enclosing::Nothing && rules::is_listed(context.get(Field::Actions), name);
-    if let Some(tool) = rules::classify(name, out_dir, enclosing).or(listed.then_some(Tool::Script)) {
+    // SAFETY: as above.
+    let script =
+        || rules::is_listed(context.get(Field::Actions), name) || rules::configures(name, unsafe { arguments(plain.argv) });
+    let script = || (enclosing == Enclosing::Nothing && script()).then_some(Tool::Script);
+    if let Some(tool) = rules::classify(name, out_dir, enclosing).or_else(script) {
         // SAFETY: as above.
         if unsafe { program_error(path) } == 0 {
             return Verdict::Action(tool);
@@ -216,16 +221,25 @@ unsafe fn wants_maps(context: &Context<'_>, plain: &Plan) -> bool {
         if state::trace().is_none() || context.has(mode::NO_PREFIX_MAP) || !rules::is_c_driver(name) {
             return false;
         }
-        let mut at = plain.argv;
-        let args = core::iter::from_fn(move || {
-            at = at.add(1);
-            (!(*at).is_null()).then(|| path::bytes(*at))
-        });
-        if plain.argv.is_null() || (*plain.argv).is_null() {
-            return false;
-        }
+        let args = arguments(plain.argv);
         !args.clone().any(rules::maps_paths) && rules::makes_objects(args)
     }
+}
+
+/// The arguments behind the first, which is a name.
+///
+/// # Safety
+/// `argv` must be null or a NULL-terminated list of strings that outlives what is returned.
+unsafe fn arguments<'a>(argv: Strings) -> impl Iterator<Item = &'a [u8]> + Clone {
+    // SAFETY: the caller vouches for the list; the walk ends at its NULL.
+    let next = |at: Strings| unsafe { (!at.is_null() && !(*at).is_null()).then(|| at.add(1)) };
+    let mut at = next(argv);
+    core::iter::from_fn(move || {
+        let here = at?;
+        at = next(here);
+        // SAFETY: as above; an entry that is followed by another place is not the NULL.
+        at.map(|_| unsafe { path::bytes(*here) })
+    })
 }
 
 /// Builds lists and strings in one piece of memory.

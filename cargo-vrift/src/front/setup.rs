@@ -16,8 +16,9 @@ use vrift_core::env;
 use vrift_core::home::Home;
 use vrift_core::paths::{AbsPath, Roots};
 use vrift_core::root::Project;
-use vrift_core::rules::ScriptRules;
+use vrift_core::rules::{self, ScriptRules};
 use vrift_core::settings::Settings;
+use vrift_core::tool::Tool;
 use vrift_core::vdir;
 
 use super::Job;
@@ -124,14 +125,31 @@ impl Setup {
         &self.context
     }
 
-    /// The command, with what makes it run under vrift.
+    /// The command, with what makes it run under vrift. One that is an action as a whole is looked up as such.
     pub fn command(&self, job: &Job) -> Command {
+        if self.is_action(job) {
+            let mut command = Command::new(&self.runner);
+            command.arg0("vrift-exec").arg(Tool::Script.name()).arg(self.cwd.join(&job.program));
+            command.arg(job.name.as_deref().unwrap_or(job.program.as_os_str())).args(&job.words);
+            command.env(env::CONTEXT, &self.context);
+            return command;
+        }
         let mut command = Command::new(&job.program);
         if let Some(name) = &job.name {
             command.arg0(name);
         }
         command.args(&job.words).env("LD_PRELOAD", &self.preload).env(env::CONTEXT, &self.context);
         command
+    }
+}
+
+impl Setup {
+    /// Whether the shim would make an action of the job's program, were it a part of a build.
+    fn is_action(&self, job: &Job) -> bool {
+        let name = job.program.as_os_str().as_bytes();
+        let listed = |names: &[String]| names.iter().any(|listed| rules::is_listed(listed.as_bytes(), name));
+        let words = job.words.iter().map(|word| word.as_bytes());
+        !listed(&self.settings.never) && (listed(&self.settings.actions) || rules::configures(name, words))
     }
 }
 

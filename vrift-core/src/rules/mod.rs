@@ -16,6 +16,8 @@ pub use argv::{is_for_this_processor, is_of_configure, is_probe, request_argv};
 pub use environment::{is_session_noise, key_env, reads_env_by_name, sounds_secret, unimportant_read};
 #[cfg(feature = "std")]
 pub use label::label;
-pub use programs::{Enclosing, classify, is_archiver, is_c_compiler, is_c_driver, is_listed, makes_objects, maps_paths};
+pub use programs::{
+    Enclosing, classify, configures, is_archiver, is_c_compiler, is_c_driver, is_listed, makes_objects, maps_paths,
+};
 #[cfg(feature = "std")]
 pub use script::{ScriptRules, is_build_info};

@@ -40,6 +40,36 @@ pub fn classify(program: &[u8], out_dir: bool, enclosing: Enclosing) -> Option<T
     }
 }
 
+/// Whether executing `program` with these arguments, its name left out, looks the machine over and writes down how to build: the run
+/// of a configure script, or of CMake where it makes build files. Outside actions such a run is one as a whole: it starts hundreds of
+/// programs, and half of its time is the shell's.
+///
+/// Source: cmake(1) for the options that make it do something else.
+pub fn configures<'a>(program: &[u8], mut args: impl Iterator<Item = &'a [u8]>) -> bool {
+    const OTHER_WORK: [&[u8]; 12] = [
+        b"--build",
+        b"--install",
+        b"--open",
+        b"--workflow",
+        b"--find-package",
+        b"--version",
+        b"--help",
+        b"-E",
+        b"-P",
+        b"-h",
+        b"-N",
+        b"/V",
+    ];
+    match program.rsplit(|c| *c == b'/').next() {
+        Some(b"configure") => true,
+        // Without an argument it says how it is used.
+        Some(b"cmake") => {
+            args.next().is_some_and(|first| !core::iter::once(first).chain(args).any(|arg| OTHER_WORK.contains(&arg)))
+        }
+        _ => false,
+    }
+}
+
 /// Whether a program's name is in a list of names that are joined by slashes; see [`crate::context::Field::Actions`].
 pub fn is_listed(names: &[u8], program: &[u8]) -> bool {
     let name = program.rsplit(|c| *c == b'/').next().unwrap_or(program);
@@ -117,6 +147,20 @@ fn strip_version(name: &[u8]) -> &[u8] {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_configures_is_told_by_its_arguments() {
+        let is = |line: &str| {
+            let mut words = line.split(' ').map(str::as_bytes);
+            configures(words.next().expect("a program"), words)
+        };
+        for line in ["./configure", "../src/configure --prefix=/usr", "cmake -S . -B build", "/usr/bin/cmake .. -G Ninja -DX=1"] {
+            assert!(is(line), "{line}");
+        }
+        for line in ["cmake", "cmake --build build", "cmake -E touch x", "cmake -DX=1 -P x.cmake", "ccmake .", "make configure"] {
+            assert!(!is(line), "{line}");
+        }
+    }
 
     #[test]
     fn programs_are_recognised() {

@@ -1,5 +1,6 @@
 //! What the run left behind, and bringing it into the store.
 
+use std::collections::HashMap;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -51,6 +52,9 @@ pub fn collect(command: &Command, cas: &Cas, seen: &Seen, times: Times) -> Resul
     // Folders come before what is in them: the paths are sorted. A tree that was renamed into place is walked when its
     // folder comes up, and its files may have come up by themselves.
     collector.left.outputs.dedup_by(|a, b| a.path == b.path);
+    if command.tool == Tool::Script {
+        collector.sort_by_age();
+    }
     Ok(collector.left)
 }
 
@@ -86,6 +90,15 @@ impl Collector<'_> {
             return Err(format!("it wrote through a symbolic link: {path}"));
         }
         self.add(path, &meta)
+    }
+
+    /// Puts files in the order in which they were written last, behind all else. They come back in that order: what a script leaves may
+    /// be a rule's input and its output, as `config.status` and `Makefile` are, and Make looks at their times.
+    fn sort_by_age(&mut self) {
+        let roots = &self.command.roots;
+        let written: HashMap<_, _> =
+            self.left.stamps.iter().map(|file| (roots.template_path(&file.path), file.stamp.mtime_ns)).collect();
+        self.left.outputs.sort_by_key(|output| written.get(&output.path).copied());
     }
 
     /// Whether anything about the file changed since the run began. No program can set this time.
