@@ -4,7 +4,6 @@ use std::path::Path;
 
 use anyhow::{Context, ensure};
 use integration::Result;
-use integration::checkout::Checkout;
 use integration::env::TestEnv;
 use integration::native::{self, Native};
 use integration::snapshot::{Entry, Exceptions, Snapshot};
@@ -12,15 +11,15 @@ use integration::steps::Steps;
 
 fn scenario(project: &Native) -> Result {
     let env = TestEnv::new()?;
-    let prepared = |name: &str| -> Result<Checkout<'_>> {
-        let checkout = env.checkout_of(&project.sources, name)?;
-        Native::cmd(&checkout, project.configure, true).ok()?;
-        Ok(checkout)
-    };
-    let first = prepared("one/first")?;
-    Native::cmd(&first, project.build, true).ok()?;
-    let second = prepared("another/place/second")?;
+    let first = env.checkout_of(&project.sources, "one/first")?;
+    for script in [project.configure, project.build] {
+        Native::cmd(&first, script, true).ok()?;
+    }
+    let second = env.checkout_of(&project.sources, "another/place/second")?;
     let mut steps = Steps::default();
+    steps.step("configuring the second checkout tries nothing out", || {
+        Native::cmd(&second, project.configure, true).judged()?.nothing_ran()
+    });
     steps.step("no compiler, assembler, linker or archiver runs in the second checkout", || {
         Native::cmd(&second, project.build, true).judged()?.nothing_ran()
     });
