@@ -219,6 +219,16 @@ fn a_bundler_in_go_is_cached() -> Result {
     })
 }
 
+/// It lists the folders above the project and asks for nothing by name that is not there.
+#[test]
+fn a_file_that_comes_above_the_project_is_noticed() -> Result {
+    let env = TestEnv::new()?;
+    let script = format!("#!/bin/sh\n{} src/a.ts --format=esm --outdir=out --log-level=error\n", esbuild()?.display());
+    let fill = |checkout: &Checkout<'_>| checkout.write("src/a.ts", "export class A { field; }\n").map(drop);
+    let setting = "{ \"compilerOptions\": { \"useDefineForClassFields\": false } }\n";
+    cached(&env, &script, fill, |checkout| checkout.write("../tsconfig.json", setting).map(drop))
+}
+
 #[test]
 fn typescripts_compiler_in_go_is_cached() -> Result {
     let env = TestEnv::new()?;
