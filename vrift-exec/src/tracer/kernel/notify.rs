@@ -58,7 +58,7 @@ impl Listener {
         if result == 0 || io::Error::last_os_error().raw_os_error() != Some(libc::ENOENT) {
             return None;
         }
-        // Both sides take turns, so that one processor is enough (since Linux 6.6). Without it, a call takes three times as long.
+        // Both sides take turns, so that neither need wait for another processor to wake up (since Linux 6.6).
         const SYNC_WAKE_UP: libc::c_ulong = 1;
         // SAFETY: takes a number.
         unsafe { libc::ioctl(listener.0.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_SET_FLAGS as _, SYNC_WAKE_UP) };

@@ -14,6 +14,7 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use vrift_core::arena::{SharedMap, Writer};
 
@@ -195,6 +196,8 @@ impl Launcher {
         if !ours {
             return None;
         }
+        // Half a number must not keep everybody else waiting.
+        stream.set_read_timeout(Some(Duration::from_secs(1))).ok()?;
         let pid = u32::try_from(peer.pid.as_raw_nonzero().get()).ok()?;
         // It waits for an answer, so that its number is its own.
         let process = rustix::process::pidfd_open(peer.pid, rustix::process::PidfdFlags::empty()).ok()?;
