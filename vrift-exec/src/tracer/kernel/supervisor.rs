@@ -152,6 +152,11 @@ impl Thread {
             let mut events = polls.iter().map(|poll| poll.revents);
             let (stop, come) = (events.next().unwrap_or(0), events.next().unwrap_or(0));
             if stop != 0 {
+                // Whoever was let in is behind the filter by now, or about to be.
+                let watched = &mut self.watched;
+                self.launchers.drain(..).filter(|launcher| launcher.probe.is_some()).for_each(|mut launcher| {
+                    launcher.serve(watched);
+                });
                 return;
             }
             let events: Vec<libc::c_short> = events.collect();
