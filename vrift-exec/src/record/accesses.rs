@@ -313,6 +313,15 @@ impl Seen {
         false
     }
 
+    /// What somebody who listed a folder above the checkout may have found there, or not.
+    pub fn sought_above(&self, folder: &AbsPath) -> impl Iterator<Item = InputClaim> {
+        let paths = SOUGHT_ABOVE.into_iter().filter_map(|name| AbsPath::resolve(folder, name.as_bytes()).ok());
+        paths.filter(|path| !self.paths.contains_key(path)).map(|path| {
+            let access = if path.as_path().symlink_metadata().is_ok() { Access::Kind } else { Access::Absent };
+            InputClaim { path, access }
+        })
+    }
+
     /// Whether the run of a compiler or the like changed a file of which it used the content, or may have. (Of other programs
     /// nobody knows what else the content steered.)
     pub fn is_updated(&self, command: &Command, facts: &PathFacts) -> bool {
@@ -348,6 +357,9 @@ impl Seen {
                 access = Access::Kind;
             }
             if access != Access::Absent && above_a_checkout(command, path) {
+                if access == Access::Listing {
+                    claims.extend(self.sought_above(path));
+                }
                 continue;
             }
             claims.push(InputClaim { path: path.clone(), access });
@@ -355,6 +367,11 @@ impl Seen {
         claims
     }
 }
+
+/// What tools look for in the folders above a project. A bundler that lists these folders does not ask for the files one by one,
+/// and all that such a folder holds is of no concern to it. Source: esbuild's `internal/resolver/resolver.go`.
+const SOUGHT_ABOVE: [&str; 7] =
+    ["package.json", "node_modules", "tsconfig.json", "jsconfig.json", ".pnp.data.json", ".pnp.cjs", ".pnp.js"];
 
 /// Folders above a checkout are there wherever the checkout is.
 pub fn above_a_checkout(command: &Command, path: &AbsPath) -> bool {

@@ -30,12 +30,17 @@ use crate::command::Command;
 
 /// What must hold before the run for its result to be the same.
 pub fn claims(command: &Command, seen: &Seen) -> Vec<InputClaim> {
-    let claim = |(path, facts): (&AbsPath, &PathFacts)| {
-        let access = if facts.changed { of_changed(seen, path, facts)? } else { of_seen(seen, path, facts)? };
-        let told = access == Access::Absent || !above_a_checkout(command, path);
-        told.then(|| InputClaim { path: path.clone(), access })
-    };
-    seen.paths.iter().filter_map(claim).collect()
+    let mut claims = Vec::with_capacity(seen.paths.len());
+    for (path, facts) in &seen.paths {
+        let access = if facts.changed { of_changed(seen, path, facts) } else { of_seen(seen, path, facts) };
+        let Some(access) = access else { continue };
+        if access == Access::Absent || !above_a_checkout(command, path) {
+            claims.push(InputClaim { path: path.clone(), access });
+        } else if matches!(access, Access::Listing | Access::Names) {
+            claims.extend(seen.sought_above(path));
+        }
+    }
+    claims
 }
 
 fn of_seen(seen: &Seen, path: &AbsPath, facts: &PathFacts) -> Option<Access> {

@@ -14,6 +14,7 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use vrift_core::arena::{SharedMap, Writer};
 
@@ -151,6 +152,11 @@ impl Thread {
             let mut events = polls.iter().map(|poll| poll.revents);
             let (stop, come) = (events.next().unwrap_or(0), events.next().unwrap_or(0));
             if stop != 0 {
+                // Whoever was let in is behind the filter by now, or about to be.
+                let watched = &mut self.watched;
+                self.launchers.drain(..).filter(|launcher| launcher.probe.is_some()).for_each(|mut launcher| {
+                    launcher.serve(watched);
+                });
                 return;
             }
             let events: Vec<libc::c_short> = events.collect();
@@ -195,6 +201,8 @@ impl Launcher {
         if !ours {
             return None;
         }
+        // Half a number must not keep everybody else waiting.
+        stream.set_read_timeout(Some(Duration::from_secs(1))).ok()?;
         let pid = u32::try_from(peer.pid.as_raw_nonzero().get()).ok()?;
         // It waits for an answer, so that its number is its own.
         let process = rustix::process::pidfd_open(peer.pid, rustix::process::PidfdFlags::empty()).ok()?;
