@@ -41,6 +41,7 @@ pub mod judge;
 pub mod lives;
 pub mod maps;
 pub mod native;
+pub mod npm;
 pub mod product;
 pub mod projects;
 pub mod right;

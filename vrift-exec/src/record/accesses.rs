@@ -34,6 +34,8 @@ pub struct PathFacts {
     pub missed: bool,
     /// The run made it in a way that would have kept what was there.
     pub grows: bool,
+    /// The run removed what was there.
+    pub removed: bool,
 }
 
 impl PathFacts {
@@ -56,6 +58,10 @@ pub struct Seen {
     pub libraries: HashSet<Vec<u8>>,
     /// Folders in which the run made or removed something.
     pub stirred: HashSet<AbsPath>,
+    /// Folders of the run's own that it listed before it was done with them.
+    pub listed_early: HashSet<AbsPath>,
+    /// Folders that the run made, and listed.
+    listed: HashSet<AbsPath>,
     /// Folders that the run made, and files that it put in place by a rename.
     made: HashSet<AbsPath>,
     /// Folders whose listing does not matter to this tool.
@@ -93,7 +99,15 @@ pub fn collect(command: &Command, trace: &Trace) -> Result<Seen, Reason> {
         }
         let errno = failed.get(&index).copied().unwrap_or(event.errno);
         if errno == 0 && changes_names(event) {
-            seen.stirred.extend(path.parent());
+            if let Some(parent) = path.parent() {
+                if seen.listed.contains(&parent) {
+                    seen.listed_early.insert(parent.clone());
+                }
+                seen.stirred.insert(parent);
+            }
+        }
+        if event.kind == EventKind::List && seen.is_made(&path) {
+            seen.listed.insert(path.clone());
         }
         if command.tool == Tool::Script && command.script.is_cache(&path, &command.roots) {
             continue;
@@ -208,6 +222,7 @@ fn note(seen: &mut Seen, event: &Event, errno: u16, path: AbsPath) {
         }
         EventKind::Remove => {
             facts.existed |= first;
+            facts.removed |= first;
             facts.opened = false;
         }
         EventKind::RenameFrom | EventKind::Modify => {
