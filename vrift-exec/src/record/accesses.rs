@@ -98,6 +98,8 @@ pub fn collect(command: &Command, trace: &Trace) -> Result<Seen, Reason> {
             continue;
         }
         let errno = failed.get(&index).copied().unwrap_or(event.errno);
+        // A package of a workspace is found through a link, and built by its own name.
+        let path = if command.tool == Tool::Script { behind_links(&mut seen, &mut resolver, event.kind, path) } else { path };
         if errno == 0 && changes_names(event) {
             if let Some(parent) = path.parent() {
                 if seen.listed.contains(&parent) {
@@ -164,6 +166,21 @@ fn failed_executions(events: &[Event]) -> HashMap<usize, u16> {
         }
     }
     failed
+}
+
+/// The real path; the links on the way are inputs themselves.
+fn behind_links(seen: &mut Seen, resolver: &mut Resolver, kind: EventKind, path: AbsPath) -> AbsPath {
+    use EventKind::{Access as Asked, Exec, Library, List, OpenRead, OpenWrite, SignIn, Stat};
+    let way = resolver.way(&path, matches!(kind, OpenRead | OpenWrite | Stat | Asked | List | Exec | SignIn | Library));
+    for link in way.links {
+        if !seen.is_made(&link) {
+            let facts = seen.paths.entry(link).or_default();
+            if !facts.changed {
+                facts.before.get_or_insert(Access::Link);
+            }
+        }
+    }
+    way.real
 }
 
 /// Whether a call that succeeded may have changed the names in a folder.
