@@ -43,6 +43,7 @@ pub mod lives;
 pub mod maps;
 pub mod native;
 pub mod npm;
+pub mod npm_registry;
 pub mod product;
 pub mod projects;
 pub mod right;

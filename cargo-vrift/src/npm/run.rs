@@ -44,7 +44,7 @@ pub fn run(options: &Options, cwd: &Path) -> Result<ExitCode, Error> {
     let plan =
         (manager == Manager::Npm).then(|| Question { cwd, package: None, words: &options.manager_words() }.ask(session.home()));
     let status = match plan {
-        Some(Ok(plan)) => steps(&session, &plan, options.dry)?,
+        Some(Ok(plan)) => steps(&session, &plan, &options.name().to_string_lossy(), options.dry)?,
         // Whatever it is that npm does not tell, it will do.
         Some(Err(_)) | None => session.run(&whole.program, whole.name(), &whole.words, |_| ())?,
     };
@@ -79,10 +79,12 @@ fn whole(manager: Manager, options: &Options, cwd: &Path) -> Result<Whole, Error
     Ok(Whole { program: cwd.join(program), words })
 }
 
-/// One step after the other, as long as they succeed.
-fn steps(session: &Session, plan: &Plan, dry: bool) -> Result<ExitStatus, Error> {
+/// One step after the other, as long as they succeed. They are one action where that is possible: `prebuild` often removes what
+/// `build` then makes, and neither would find what it found the last time.
+fn steps(session: &Session, plan: &Plan, main: &str, dry: bool) -> Result<ExitStatus, Error> {
     let mut status = ExitStatus::default();
-    for step in &plan.steps {
+    let joined = join(&plan.steps, main);
+    for step in joined.as_ref().map_or(&plan.steps[..], std::slice::from_ref) {
         if !dry {
             say::out(&step.banner);
         }
@@ -94,6 +96,40 @@ fn steps(session: &Session, plan: &Plan, dry: bool) -> Result<ExitStatus, Error>
         }
     }
     Ok(status)
+}
+
+/// All steps as one that has the environment of the step `main`; `None` where it is one already, or they differ in more than npm
+/// makes them differ.
+fn join(steps: &[Step], main: &str) -> Option<Step> {
+    const OWN: [&str; 2] = ["npm_lifecycle_event", "npm_lifecycle_script"];
+    let whole = steps.iter().find(|step| step.event == main).filter(|_| steps.len() > 1)?;
+    let rest = |step: &Step| {
+        step.set.iter().filter(|(name, _)| !OWN.contains(&name.as_str())).map(|(n, v)| (n.clone(), v.clone())).collect::<Vec<_>>()
+    };
+    let alike = |step: &Step| {
+        (&step.shell, &step.cwd, &step.unset) == (&whole.shell, &whole.cwd, &whole.unset) && rest(step) == rest(whole)
+    };
+    if !steps.iter().all(alike) {
+        return None;
+    }
+    let mut script = String::new();
+    for (at, step) in steps.iter().enumerate() {
+        let (shell, text) = (quoted(&step.shell), quoted(&step.script));
+        for name in OWN {
+            script += &format!("export {name}={}; ", quoted(step.set.get(name)?));
+        }
+        if at > 0 && !step.banner.is_empty() {
+            script += &format!("printf %s {}; ", quoted(&step.banner));
+        }
+        script +=
+            &if at + 1 < steps.len() { format!("{shell} -c {text} || exit $?; ") } else { format!("exec {shell} -c {text}") };
+    }
+    Some(Step { script, banner: steps.first()?.banner.clone(), ..whole.clone() })
+}
+
+/// As one word of a shell.
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "'\\''"))
 }
 
 /// As npm's `spawn` does, in the step's own `PATH`.

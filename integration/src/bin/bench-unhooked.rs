@@ -8,7 +8,7 @@ use integration::Result;
 use integration::bench::{Options, Report, median, ratio};
 use integration::checkout::Checkout;
 use integration::env::TestEnv;
-use integration::{npm, small};
+use integration::{npm_registry, small};
 
 /// Opens files that are not there, each by another name or all by one, and prints the nanoseconds that one takes.
 const OPENS: &str = "#include <fcntl.h>\n#include <stdio.h>\n#include <time.h>\nint main(void) {\n\
@@ -23,10 +23,14 @@ fn main() -> Result {
     let env = TestEnv::new()?;
     let place = env.checkout("a")?;
     let opens = small::c_program(&place, "opens", OPENS, "-O2 -static")?;
-    let esbuild =
-        npm::package("@esbuild/linux-x64", "0.25.5", "95a928d8187c6f7ad632a3f3bbf01f66dfd5b5adb724b8bfeec5fff73ff2d91a")?
-            .join("bin/esbuild");
-    let library = npm::package("lodash-es", "4.17.21", "777598ac703f02b403ef678cd11bce2150ad788f35c774ea7c9cc241a892cb7b")?;
+    let esbuild = npm_registry::package(
+        "@esbuild/linux-x64",
+        "0.25.5",
+        "95a928d8187c6f7ad632a3f3bbf01f66dfd5b5adb724b8bfeec5fff73ff2d91a",
+    )?
+    .join("bin/esbuild");
+    let library =
+        npm_registry::package("lodash-es", "4.17.21", "777598ac703f02b403ef678cd11bce2150ad788f35c774ea7c9cc241a892cb7b")?;
     place
         .write("Makefile", "all:\n\t./gen\n")?
         .write(".vrift/config.toml", "[exec]\nactions = ['gen']\n")?

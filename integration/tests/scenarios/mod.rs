@@ -5,6 +5,7 @@ mod chaos;
 mod disk;
 mod lifecycle;
 mod native;
+mod npm;
 mod second_checkout;
 mod service;
 mod traces;

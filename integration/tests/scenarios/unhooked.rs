@@ -8,18 +8,18 @@ use integration::access::{self, Ignores};
 use integration::checkout::Checkout;
 use integration::command::Done;
 use integration::env::{TestEnv, as_root_and_user};
-use integration::{Result, host, npm, small, traces};
+use integration::{Result, host, npm_registry, small, traces};
 
 /// A bundler, a static program of Go.
 fn esbuild() -> Result<PathBuf> {
     let digest = "95a928d8187c6f7ad632a3f3bbf01f66dfd5b5adb724b8bfeec5fff73ff2d91a";
-    Ok(npm::package("@esbuild/linux-x64", "0.25.5", digest)?.join("bin/esbuild"))
+    Ok(npm_registry::package("@esbuild/linux-x64", "0.25.5", digest)?.join("bin/esbuild"))
 }
 
 /// TypeScript's compiler in Go, static too.
 fn tsgo() -> Result<PathBuf> {
     let digest = "5e6ee1052190526ae0ac277b2fb52ba0c7e880619201493bd5342976a0b33eb6";
-    Ok(npm::package("@typescript/native-preview-linux-x64", "7.0.0-dev.20260707.2", digest)?.join("lib/tsgo"))
+    Ok(npm_registry::package("@typescript/native-preview-linux-x64", "7.0.0-dev.20260707.2", digest)?.join("lib/tsgo"))
 }
 
 /// What every project here has: the script `gen` is an action, and nothing else.

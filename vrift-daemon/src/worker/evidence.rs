@@ -17,9 +17,10 @@
 //! Times of files are compared with the client's coarse clock, the one that the kernel stamps files with: a file that changes
 //! after the start has at least that time. Times of the worker's own are compared with each other.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use vrift_core::digest::Digest;
+use vrift_core::paths::AbsPath;
 use vrift_core::wire::Stamp;
 
 use super::digests::{By, Digests, Known, Table, is_blob_like};
@@ -46,6 +47,8 @@ pub struct Before {
     /// The worker's clock when it sent the client off to run its command.
     pub sent_ns: i64,
     seen: HashMap<Box<[u8]>, Sighting>,
+    /// What earlier runs of the same script have left, as far as is known.
+    left: HashSet<AbsPath>,
 }
 
 impl Before {
@@ -72,6 +75,16 @@ impl Before {
         if let Some(sighting) = self.seen.get_mut(path) {
             sighting.content = Some(content);
         }
+    }
+
+    /// An earlier run of the same script has left something at this path.
+    pub fn add_left(&mut self, path: AbsPath) {
+        self.left.insert(path);
+    }
+
+    /// Whether that is so.
+    pub fn was_left(&self, path: &AbsPath) -> bool {
+        self.left.contains(path)
     }
 
     /// What the file held when the look-up came.
@@ -186,7 +199,7 @@ mod tests {
     }
 
     fn before() -> Before {
-        Before { sent_ns: START + 5, seen: HashMap::new() }
+        Before { sent_ns: START + 5, ..Before::default() }
     }
 
     fn seen(stamp: Stamp, sure: bool) -> Before {

@@ -1,6 +1,5 @@
 //! `action.lookup`: from a command to the result that it would have, if there is one.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -236,13 +235,7 @@ fn take_turn(
 fn look_at_named_files(worker: &Worker, params: &LookupParams, key: &Digest, before: &mut Before) -> Digest {
     let mut work = FieldHasher::new("vrift-work-1");
     work.field(key.as_bytes());
-    for path in earlier_outputs(worker, params, key) {
-        if let Some(sight) = before.look(path.as_bytes(), &worker.digests).filter(Sight::is_file)
-            && let Ok((_, known)) = worker.digests.content(path.as_bytes(), &sight, None)
-        {
-            before.learn(path.as_bytes(), known.digest);
-        }
-    }
+    look_at_earlier_outputs(worker, params, key, before);
     let updates = params.tool.updates();
     let largest = if updates { MAX_UPDATED_FILE } else { MAX_NAMED_FILE };
     // `strip prog`: a word that does not look like a path may be one, too.
@@ -262,17 +255,29 @@ fn look_at_named_files(worker: &Worker, params: &LookupParams, key: &Digest, bef
     work.finish()
 }
 
-/// Files that a script has left before: where it reads and then changes one, what was in it counts, and afterwards nobody can
-/// look.
-fn earlier_outputs(worker: &Worker, params: &LookupParams, key: &Digest) -> BTreeSet<AbsPath> {
-    const MOST: usize = 512;
+/// Looks at what a script has left before: where it reads such a file and then changes it, what was in it counts, and afterwards
+/// nobody can look.
+fn look_at_earlier_outputs(worker: &Worker, params: &LookupParams, key: &Digest, before: &mut Before) {
+    const MOST_READ: usize = 512;
     if params.tool != Tool::Script {
-        return BTreeSet::new();
+        return;
     }
-    let candidates = worker.candidates.get(key);
-    let outputs = candidates.iter().flat_map(|candidate| &candidate.record.outputs);
-    let files = outputs.filter(|output| matches!(output.state, OutputState::File { .. }));
-    files.filter_map(|output| params.roots.expand_path(&output.path)).take(MOST).collect()
+    let mut read = 0;
+    for candidate in worker.candidates.get(key) {
+        for output in candidate.record.outputs.iter().filter(|output| output.state != OutputState::Removed) {
+            let Some(path) = params.roots.expand_path(&output.path) else { continue };
+            if matches!(output.state, OutputState::File { .. })
+                && read < MOST_READ
+                && !before.was_left(&path)
+                && let Some(sight) = before.look(path.as_bytes(), &worker.digests).filter(Sight::is_file)
+                && let Ok((_, known)) = worker.digests.content(path.as_bytes(), &sight, None)
+            {
+                read += 1;
+                before.learn(path.as_bytes(), known.digest);
+            }
+            before.add_left(path);
+        }
+    }
 }
 
 /// What tells commands of a configure script apart that have the same arguments: their sources. As mere inputs they would make so

@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 use std::fs;
 
-use vrift_core::action::{Access, ActionRecord, FileKind, Input, InputState, OutputState, Place, Tool};
+use vrift_core::action::{Access, ActionRecord, FileKind, Input, InputState, Output, OutputState, Place, Tool};
 use vrift_core::paths::AbsPath;
 use vrift_core::rules::ScriptRules;
 use vrift_core::wire::{InputClaim, InsertParams, RecordParams, RecordResult};
@@ -146,7 +146,7 @@ impl Finder<'_> {
             Access::Link => self.link(path),
             Access::Listing => self.listing(path),
             Access::Content => self.content(path),
-            Access::Fresh => Ok(InputState::Fresh),
+            Access::Fresh => Ok(self.fresh(path)),
             Access::Names => self.names(path),
             Access::Before => match self.before.content(path.as_bytes()) {
                 Some(digest) => Ok(InputState::Content(digest)),
@@ -187,6 +187,17 @@ impl Finder<'_> {
             return fresh::names(path, |entry| self.is_own(entry), |_| Ok(())).map(InputState::Listing);
         }
         Ok(InputState::Listing(known.digest))
+    }
+
+    /// What the run removed and no earlier run has left must be there for the next one, too.
+    fn fresh(&self, path: &AbsPath) -> InputState {
+        let template = self.params.roots.template_path(path);
+        let removed = |output: &&Output| output.path == template && output.state == OutputState::Removed;
+        if self.before.was_left(path) || !self.params.outputs.iter().any(|output| removed(&output)) {
+            return InputState::Fresh;
+        }
+        let holds = |claim: &InputClaim| claim.path.below(path).is_some_and(|rest| !rest.is_empty());
+        InputState::Kind(if self.params.inputs.iter().any(holds) { FileKind::Dir } else { FileKind::File })
     }
 
     /// The names in a folder in which the run itself made or removed some. Its times say nothing then: nothing that came since the

@@ -40,6 +40,8 @@ pub struct PathFacts {
     pub missed: bool,
     /// The run made it in a way that would have kept what was there.
     pub grows: bool,
+    /// The run removed what was there.
+    pub removed: bool,
 }
 
 impl PathFacts {
@@ -62,6 +64,10 @@ pub struct Seen {
     pub libraries: HashSet<Vec<u8>>,
     /// Folders in which the run made or removed something.
     pub stirred: HashSet<AbsPath>,
+    /// Folders of the run's own that it listed before it was done with them.
+    pub listed_early: HashSet<AbsPath>,
+    /// Folders that the run made, and listed.
+    listed: HashSet<AbsPath>,
     /// Folders that the run made, and files that it put in place by a rename.
     made: HashSet<AbsPath>,
     /// Folders whose listing does not matter to this tool.
@@ -98,8 +104,18 @@ pub fn collect(command: &Command, trace: &Trace) -> Result<Seen, Reason> {
             continue;
         }
         let errno = failed.get(&index).copied().unwrap_or(event.errno);
+        // A package of a workspace is found through a link, and built by its own name.
+        let path = if command.tool == Tool::Script { behind_links(&mut seen, &mut resolver, event.kind, path) } else { path };
         if errno == 0 && changes_names(event) {
-            seen.stirred.extend(path.parent());
+            if let Some(parent) = path.parent() {
+                if seen.listed.contains(&parent) {
+                    seen.listed_early.insert(parent.clone());
+                }
+                seen.stirred.insert(parent);
+            }
+        }
+        if event.kind == EventKind::List && seen.is_made(&path) {
+            seen.listed.insert(path.clone());
         }
         if command.tool == Tool::Script && command.script.is_cache(&path, &command.roots) {
             continue;
@@ -156,6 +172,21 @@ fn failed_executions(events: &[Event]) -> HashMap<usize, u16> {
         }
     }
     failed
+}
+
+/// The real path; the links on the way are inputs themselves.
+fn behind_links(seen: &mut Seen, resolver: &mut Resolver, kind: EventKind, path: AbsPath) -> AbsPath {
+    use EventKind::{Access as Asked, Exec, Library, List, OpenRead, OpenWrite, SignIn, Stat};
+    let way = resolver.way(&path, matches!(kind, OpenRead | OpenWrite | Stat | Asked | List | Exec | SignIn | Library));
+    for link in way.links {
+        if !seen.is_made(&link) {
+            let facts = seen.paths.entry(link).or_default();
+            if !facts.changed {
+                facts.before.get_or_insert(Access::Link);
+            }
+        }
+    }
+    way.real
 }
 
 /// Whether a call that succeeded may have changed the names in a folder.
@@ -222,6 +253,7 @@ fn note(seen: &mut Seen, event: &Event, errno: u16, path: AbsPath) {
         }
         EventKind::Remove => {
             facts.existed |= first;
+            facts.removed |= first;
             facts.opened = false;
         }
         EventKind::RenameFrom | EventKind::Modify => {

@@ -13,7 +13,21 @@ use vrift_core::paths::AbsPath;
 pub struct Resolver {
     /// Folders that were followed by `..`, and where they really are; `None` where they are not there.
     folders: HashMap<Vec<u8>, Option<Vec<u8>>>,
+    /// Folders that are reached through symbolic links, or not: where they really are, and the links on the way.
+    ways: HashMap<AbsPath, Way>,
 }
+
+/// Where a path really leads, as the file system is now.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Way {
+    /// The path without symbolic links.
+    pub real: AbsPath,
+    /// The symbolic links that it was named through, each by its own real path.
+    pub links: Vec<AbsPath>,
+}
+
+/// Links in links, as many as the kernel follows.
+const MOST_LINKS: usize = 40;
 
 impl Resolver {
     /// The clean form of an absolute path. Where a folder before a `..` is missing, the path of that folder: its absence is
@@ -40,6 +54,40 @@ impl Resolver {
             }
         }
         AbsPath::new(if out.is_empty() { b"/" } else { &out }).ok()
+    }
+
+    /// Where `path` leads; its last part is followed where `follow` says so. What is missing is taken for no link.
+    pub fn way(&mut self, path: &AbsPath, follow: bool) -> Way {
+        self.way_within(path, follow, MOST_LINKS)
+    }
+
+    fn way_within(&mut self, path: &AbsPath, follow: bool, links_left: usize) -> Way {
+        let own = || Way { real: path.clone(), links: Vec::new() };
+        let Some(parent) = path.parent() else { return own() };
+        let mut way = self.folder(&parent, links_left);
+        let Ok(at) = AbsPath::resolve(&way.real, path.file_name()) else { return own() };
+        match fs::read_link(at.as_path()) {
+            Ok(target) if follow && links_left > 0 => {
+                way.links.push(at);
+                let target = target.as_os_str().as_bytes().to_vec();
+                let Some(next) = AbsPath::resolve(&way.real, &target).ok() else { return own() };
+                let rest = self.way_within(&next, true, links_left - 1);
+                way.links.extend(rest.links);
+                Way { real: rest.real, links: way.links }
+            }
+            _ => Way { real: at, links: way.links },
+        }
+    }
+
+    fn folder(&mut self, folder: &AbsPath, links_left: usize) -> Way {
+        if let Some(known) = self.ways.get(folder) {
+            return known.clone();
+        }
+        // Before the look: a link that leads to itself ends here.
+        self.ways.insert(folder.clone(), Way { real: folder.clone(), links: Vec::new() });
+        let way = self.way_within(folder, true, links_left);
+        self.ways.insert(folder.clone(), way.clone());
+        way
     }
 
     fn real(&mut self, folder: &[u8]) -> Option<Vec<u8>> {
@@ -72,5 +120,28 @@ mod tests {
         assert_eq!(clean("real/deep/../../y"), Some(root.join("y")));
         assert_eq!(clean("none/../y"), Some(root.join("none")));
         assert_eq!(clean("./real//x"), Some(root.join("real/x")));
+    }
+    #[test]
+    fn links_on_the_way_are_told() {
+        let tmp = tempfile::tempdir().expect("tempdir");
+        let root = fs::canonicalize(tmp.path()).expect("canonical");
+        fs::create_dir_all(root.join("packages/core")).expect("mkdir");
+        fs::create_dir_all(root.join("modules")).expect("mkdir");
+        for (target, link) in [("../packages/core", "modules/core"), ("loop", "loop"), ("modules", "short")] {
+            std::os::unix::fs::symlink(target, root.join(link)).expect("symlink");
+        }
+        let mut resolver = Resolver::default();
+        let mut way = |path: &str, follow| {
+            let way = resolver.way(&AbsPath::try_from(root.join(path).as_path()).expect("absolute"), follow);
+            let rest = |path: &AbsPath| path.as_path().strip_prefix(&root).expect("inside").display().to_string();
+            (rest(&way.real), way.links.iter().map(rest).collect::<Vec<_>>())
+        };
+        let link = || vec!["modules/core".to_owned()];
+        assert_eq!(way("modules/core/dist/x", true), ("packages/core/dist/x".into(), link()));
+        assert_eq!(way("modules/core", true), ("packages/core".into(), link()));
+        assert_eq!(way("modules/core", false), ("modules/core".into(), vec![]));
+        assert_eq!(way("short/core/x", false), ("packages/core/x".into(), vec!["short".into(), "modules/core".into()]));
+        assert_eq!(way("none/x", true), ("none/x".into(), vec![]));
+        way("loop/x", true);
     }
 }

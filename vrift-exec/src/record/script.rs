@@ -11,8 +11,10 @@
 //! - what was read before it was changed (a counter, a cache): its content before, which the worker must have known;
 //! - what would have been kept, had it been there: opened for appending or updating, or opened for reading in vain. Its absence
 //!   counts;
-//! - a single file that a script looks for and then makes in a folder that it did not make itself: its absence counts. The next
-//!   run then sees it there, and if that merely looks again, what it leaves holds from then on.
+//! - a single file that a script looks for, or lists the folder of, and then makes there: its absence counts. The next run then
+//!   sees it there, and if that merely looks again, what it leaves holds from then on;
+//! - a folder that it lists before it has put everything in it: the names that were there may have gone anywhere;
+//! - what it removes, and no earlier run had left: the next run would not find it.
 //!
 //! What a tool left alone because it was right already, it has looked at: so it is an input. A result recorded beside old output
 //! therefore names all of the old output that it relies on.
@@ -51,21 +53,24 @@ fn of_seen(seen: &Seen, path: &AbsPath, facts: &PathFacts) -> Option<Access> {
 }
 
 fn of_changed(seen: &Seen, path: &AbsPath, facts: &PathFacts) -> Option<Access> {
+    let listed =
+        path.parent().and_then(|parent| seen.paths.get(&parent)).is_some_and(|above| above.before == Some(Access::Listing));
+    let looked = facts.before.is_some() || listed;
     if facts.was_there() {
         if facts.content_kept || facts.read {
             return Some(Access::Before);
         }
+        // Its name was seen beside others, and it was not swept away with them.
+        if listed && !facts.removed && facts.opened {
+            return Some(Access::Kind);
+        }
     } else {
         let steers = facts.missed && !rules::is_build_info(path.file_name());
-        if facts.grows || steers || (facts.before.is_some() && is_single(seen, path)) {
+        if facts.grows || steers || seen.listed_early.contains(path) || (looked && is_single(seen, path)) {
             return Some(Access::Absent);
         }
     }
-    let listed = || {
-        let parent = path.parent()?;
-        seen.paths.get(&parent).filter(|facts| facts.before == Some(Access::Listing))
-    };
-    (facts.before.is_some() || listed().is_some()).then_some(Access::Fresh)
+    looked.then_some(Access::Fresh)
 }
 
 /// Whether the path is neither a folder that the run made, nor in one.
@@ -101,7 +106,8 @@ fn is_replaced(command: &Command, seen: &Seen, folder: &AbsPath) -> bool {
         if command.script.is_cache(&path, &command.roots) {
             continue;
         }
-        if !seen.paths.get(&path).is_some_and(|facts| facts.changed && !facts.content_kept) {
+        let replaced = |facts: &PathFacts| facts.changed && !facts.content_kept && (facts.removed || !facts.was_there());
+        if !seen.paths.get(&path).is_some_and(replaced) {
             return false;
         }
         own += 1;
