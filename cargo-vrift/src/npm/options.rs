@@ -19,8 +19,6 @@ pub struct Options {
     pub silent: bool,
     /// No error where there is no such script.
     pub if_present: bool,
-    /// Write what happened as JSON to this file.
-    pub report: Option<OsString>,
     /// Packages of the workspace, by name or folder.
     pub workspaces: Vec<String>,
     /// All packages of the workspace.
@@ -60,7 +58,6 @@ impl Options {
                 "--dry" | "--dry-run" => options.dry = true,
                 "--silent" | "-s" => options.silent = true,
                 "--if-present" => options.if_present = true,
-                "--report" => options.report = Some(value()?),
                 "-w" | "--workspace" => options.workspaces.push(value()?.to_string_lossy().into_owned()),
                 "-r" | "--recursive" | "--workspaces" | "-ws" => options.all = true,
                 _ if text.starts_with('-') => {
@@ -75,6 +72,11 @@ impl Options {
             }
         }
         Ok(options)
+    }
+
+    /// Whether packages of a workspace are named.
+    pub fn is_for_workspaces(&self) -> bool {
+        self.all || !self.workspaces.is_empty()
     }
 
     /// What the package manager's `run` is given.
