@@ -7,6 +7,7 @@
 //! - [`command`]: what was asked for;
 //! - [`client`]: the worker's answers;
 //! - `stdin`: the data that it is given;
+//! - `addons`: whether a script's tools may call the kernel past libc;
 //! - `restore`: putting a result in place;
 //! - `tracer`: running the program for real and watching it;
 //! - `record`: turning what was seen into inputs and outputs;
@@ -16,6 +17,7 @@
 
 #![deny(unsafe_code)]
 
+mod addons;
 pub mod client;
 pub mod command;
 mod dates;
@@ -127,7 +129,7 @@ fn hit(command: &Command, client: &mut Client, plan: &HitPlan) -> u8 {
 }
 
 fn miss(command: &Command, client: &mut Client, plan: MissPlan, unread: Option<Unread>) -> u8 {
-    let finished = match tracer::run(command, &flags::arguments(command)) {
+    let finished = match tracer::run(command, &flags::arguments(command), plan.by_kernel || addons::are_there(command)) {
         Ok(finished) => finished,
         Err(error) => {
             abandon(client, command, &plan, format!("could not be traced: {error}"));

@@ -212,7 +212,13 @@ pub struct MissPlan {
     /// See [`BuildScriptRun`].
     #[serde(default)]
     pub build_script: Option<BuildScriptRun>,
+    /// The last run was not stored because of [`PAST_LIBC`]: this one is to be watched through the kernel.
+    #[serde(default)]
+    pub by_kernel: bool,
 }
+
+/// How the reason begins for which a run is not stored that a preload sees only in part.
+pub const PAST_LIBC: &str = "it calls the kernel without libc";
 
 /// [`method::ACTION_RECORD`].
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -116,7 +116,8 @@ pub fn lookup(worker: &Worker, session: &mut Session, params: LookupParams) -> L
             if let Some(pending) = &mut session.pending {
                 pending.before.sent_ns = now_ns();
             }
-            LookupResult::Miss(MissPlan { key, request, label, reason, build_script })
+            let by_kernel = worker.past_libc.holds(&key);
+            LookupResult::Miss(MissPlan { key, request, label, reason, build_script, by_kernel })
         }
     }
 }

@@ -31,6 +31,7 @@ mod ledger;
 mod lookup;
 mod nearest;
 mod notices;
+mod past_libc;
 mod processor;
 mod record;
 mod scripts;
@@ -97,6 +98,7 @@ struct Worker {
     builds: builds::Builds,
     spares: Arc<spares::Spares>,
     staging: staging::Staging,
+    past_libc: past_libc::PastLibc,
     ledger: Arc<Ledger>,
     notices: Arc<Notices>,
     upstream: Arc<Upstream>,
@@ -184,6 +186,7 @@ fn serve(args: WorkerArgs) -> Result<(), StartError> {
         builds: builds::Builds::default(),
         spares,
         staging: staging::Staging::new(settings.staging_size),
+        past_libc: past_libc::PastLibc::default(),
         ledger,
         notices,
         upstream: Arc::clone(&upstream),

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use vrift_core::PROTOCOL_VERSION;
 use vrift_core::wire::{
-    AbandonParams, BuildOpenParams, HelloParams, HelloResult, LookupParams, ProjectStatus, RecordParams, RpcError, SessionParams,
-    SessionSummary, ShutdownParams, ShutdownResult, WhyParams, code, method,
+    AbandonParams, BuildOpenParams, HelloParams, HelloResult, LookupParams, PAST_LIBC, ProjectStatus, RecordParams, RpcError,
+    SessionParams, SessionSummary, ShutdownParams, ShutdownResult, WhyParams, code, method,
 };
 
 use super::candidates::Candidate;
@@ -43,6 +43,9 @@ impl Worker {
     }
 
     fn abandon(&self, session: &mut Session, params: &AbandonParams) {
+        if params.reason.starts_with(PAST_LIBC) {
+            self.past_libc.note(params.key);
+        }
         let pending = session.pending.take().filter(|pending| pending.key == params.key);
         let entry = pending.as_ref().map(|pending| pending.entry);
         if let Some(lease) = pending.and_then(|pending| pending.lease) {

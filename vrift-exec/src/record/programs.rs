@@ -12,6 +12,7 @@ use vrift_core::arena::Trace;
 use vrift_core::event::{EventKind, flag};
 use vrift_core::paths::Root;
 use vrift_core::rules;
+use vrift_core::wire::PAST_LIBC;
 
 use super::accesses::Seen;
 use super::{Reason, direct, rust_symbols};
@@ -43,7 +44,7 @@ pub fn examine(command: &Command, trace: &Trace, seen: &Seen) -> Result<bool, Re
         let provable = may_list && !may_list_variables && here && command.tool.is_rust();
         if (may_be_direct || provable) && read(file, &mut content).is_ok() {
             if may_be_direct && direct::calls_kernel(&content, here) {
-                return Err(format!("it calls the kernel without libc: {}", String::from_utf8_lossy(file)));
+                return Err(format!("{PAST_LIBC}: {}", String::from_utf8_lossy(file)));
             }
             may_list = may_list && (!provable || rust_symbols::may_list_variables(&content));
         }

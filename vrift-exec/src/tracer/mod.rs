@@ -50,15 +50,16 @@ pub struct Finished {
     pub survivors: bool,
 }
 
-/// Runs the command with the arguments `argv` under the tracer.
+/// Runs the command with the arguments `argv` under the tracer: with the shim, or seen by the kernel alone where `by_kernel` says so or
+/// no shim reaches it.
 ///
 /// # Errors
 /// Where the arena cannot be made or the program not be started; then nothing has run.
-pub fn run(command: &Command, argv: &[ByteText]) -> io::Result<Finished> {
+pub fn run(command: &Command, argv: &[ByteText], by_kernel: bool) -> io::Result<Finished> {
     let arena = ArenaFile::create(DEFAULT_CAPACITY)?;
     become_subreaper()?;
     let arena_path = arena.path();
-    let mut child_command = prepare(command, argv, &arena_path);
+    let mut child_command = prepare(command, argv, &arena_path, by_kernel);
     die_with_parent(&mut child_command);
     let mut streams = Streams::open(&mut child_command)?;
     let mut supervisor = Supervisor::new(&arena_path, arena.file());
@@ -84,9 +85,9 @@ pub fn run(command: &Command, argv: &[ByteText]) -> io::Result<Finished> {
 }
 
 /// The program, with the variables that make it sign in; or what executes it where the kernel reports its calls.
-fn prepare(command: &Command, argv: &[ByteText], arena: &str) -> std::process::Command {
+fn prepare(command: &Command, argv: &[ByteText], arena: &str, by_kernel: bool) -> std::process::Command {
     let variables = child_variables(command, arena);
-    let unhooked = kernel::is_unhooked(command.program.as_bytes());
+    let unhooked = by_kernel || kernel::is_unhooked(command.program.as_bytes());
     let mut child = if unhooked {
         let mut launcher = argv.to_vec();
         launcher.splice(0..0, [ByteText::from("vrift-exec"), ByteText::from(WATCH), ByteText::from(command.program.as_bytes())]);
