@@ -19,13 +19,15 @@ fn fixtures() -> PathBuf {
     host::repository().join("integration/fixtures/npm")
 }
 
-/// A `node_modules` with every tool that the fixtures use, which nobody may change; copy it.
+/// A `node_modules` with every tool that a fixture uses, which nobody may change; copy it. Those that have no list of tools of their own,
+/// `toolbox-<name>`, share one.
 ///
 /// # Errors
 /// npm cannot install it.
-pub fn node_modules() -> Result<PathBuf> {
+pub fn node_modules(fixture: &str) -> Result<PathBuf> {
     let _one = INSTALL.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let toolbox = fixtures().join("toolbox");
+    let own = fixtures().join(format!("toolbox-{fixture}"));
+    let toolbox = if own.is_dir() { own } else { fixtures().join("toolbox") };
     let lock = std::fs::read(toolbox.join("package-lock.json"))?;
     let dir = host::cache()?.join("npm").join(&blake3::hash(&lock).to_hex()[..16]);
     if !dir.is_dir() {
@@ -48,7 +50,7 @@ pub fn node_modules() -> Result<PathBuf> {
 pub fn checkout<'e>(env: &'e TestEnv, fixture: &str, name: &str) -> Result<Checkout<'e>> {
     let checkout = env.checkout_of(&fixtures().join(fixture), name)?;
     let modules = checkout.path("node_modules");
-    user::copy_tree(&node_modules()?, &modules)?;
+    user::copy_tree(&node_modules(fixture)?, &modules)?;
     // Packages of a workspace are linked into it, as npm does.
     if let Ok(packages) = std::fs::read_dir(checkout.path("packages")) {
         std::fs::create_dir_all(modules.join("@fixture"))?;

@@ -95,6 +95,16 @@ fn a_bundle_of_webpack_with_a_cache_on_disk() -> Result {
     scenario("bundle", "build", "rm -rf dist", &changes)
 }
 
+/// TypeScript 7 is a static program in Go, and Vite's bundler a library in Rust that calls the kernel past libc.
+#[test]
+fn an_app_of_vite_react_and_typescript() -> Result {
+    let changes = [
+        change("a source changes", "sed -i 's/Get started/Get going/' src/App.tsx"),
+        change("a configuration file appears", "echo 'VITE_X=1' > .env.production"),
+    ];
+    scenario("vite", "build", "rm -rf dist", &changes)
+}
+
 #[test]
 fn a_workspace_of_tsc_with_references() -> Result {
     let changes = [

@@ -4,7 +4,7 @@
 
 mod accesses;
 mod content;
-mod direct;
+pub mod direct;
 mod environment;
 mod native;
 mod outputs;
