@@ -32,7 +32,7 @@ function gather(stream) {
 
 function execute(program, argv, { cwd, env, stdio = 'inherit', signal: abort }) {
   return new Promise((resolve, reject) => {
-    abort?.throwIfAborted?.();
+    if (abort?.aborted) return reject(abort.reason);
     const child = spawn(program, argv, { cwd, env, stdio: STDIO[stdio] });
     const kill = () => child.kill('SIGTERM');
     abort?.addEventListener('abort', kill, { once: true });
@@ -47,6 +47,7 @@ function execute(program, argv, { cwd, env, stdio = 'inherit', signal: abort }) 
       if (abort?.aborted) reject(abort.reason);
       else resolve({ status, signal, stdout: stdout(), stderr: stderr() });
     });
+    return undefined;
   });
 }
 
