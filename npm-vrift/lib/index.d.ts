@@ -11,6 +11,8 @@ export interface RunOptions {
   args?: readonly string[];
   /** A folder of the package, this process's own by default. */
   cwd?: string;
+  /** Packages of the workspace, by name or folder, instead of the nearest package; `true`: all that have the script. */
+  workspaces?: readonly string[] | true;
   /** The whole environment, instead of this process's own. */
   env?: Record<string, string | undefined>;
   /**

@@ -11,16 +11,22 @@ const platform = require('./platform.js');
 const STDIO = { inherit: 'inherit', ignore: 'ignore', pipe: ['ignore', 'pipe', 'pipe'] };
 
 function words(script, options, report) {
-  const { args = [], force, dry, noStore } = options;
-  const flags = [force && '--force', dry && '--dry', noStore && '--no-store'].filter(Boolean);
+  const { args = [], workspaces = [], force, dry, noStore } = options;
+  const flags = [force && '--force', dry && '--dry', noStore && '--no-store', workspaces === true && '--workspaces'].filter(Boolean);
+  if (workspaces !== true) flags.push(...workspaces.flatMap((name) => ['--workspace', name]));
   return ['run', '--report', report, ...flags, script, ...(args.length > 0 ? ['--', ...args] : [])];
 }
 
-function check(script, { args = [], stdio = 'inherit' }) {
+function isList(value) {
+  return Array.isArray(value) && value.every((item) => typeof item === 'string');
+}
+
+function check(script, { args = [], workspaces = [], stdio = 'inherit' }) {
   if (typeof script !== 'string' || script === '' || script.startsWith('-')) {
     throw new TypeError(`the name of a script was expected, not ${JSON.stringify(script)}`);
   }
-  if (!Array.isArray(args) || args.some((arg) => typeof arg !== 'string')) throw new TypeError('`args` must be a list of strings');
+  if (!isList(args)) throw new TypeError('`args` must be a list of strings');
+  if (workspaces !== true && !isList(workspaces)) throw new TypeError('`workspaces` must be `true` or a list of strings');
   if (!Object.hasOwn(STDIO, stdio)) throw new TypeError('`stdio` must be "inherit", "ignore" or "pipe"');
 }
 

@@ -64,7 +64,7 @@ impl Unread {
         let stdin = io::stdin();
         match self {
             Self::Terminal(back) => {
-                let unread = rustix::fs::fstat(stdin.as_fd()).is_ok_and(|stat| stat.st_atime as i64 == back);
+                let unread = rustix::fs::fstat(stdin.as_fd()).is_ok_and(|stat| stat.st_atime == back);
                 if unread {
                     set_access_time(stdin.as_fd(), back + 2 * TERMINAL_STEP);
                 }
@@ -76,8 +76,8 @@ impl Unread {
     }
 
     fn of_terminal(stdin: BorrowedFd<'_>, stat: &rustix::fs::Stat) -> Option<Self> {
-        let back = stat.st_atime as i64 - 2 * TERMINAL_STEP;
-        let is_back = set_access_time(stdin, back) && rustix::fs::fstat(stdin).is_ok_and(|stat| stat.st_atime as i64 == back);
+        let back = stat.st_atime - 2 * TERMINAL_STEP;
+        let is_back = set_access_time(stdin, back) && rustix::fs::fstat(stdin).is_ok_and(|stat| stat.st_atime == back);
         is_back.then_some(Self::Terminal(back))
     }
 }

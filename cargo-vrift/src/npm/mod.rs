@@ -8,6 +8,7 @@ mod options;
 mod package;
 mod plan;
 mod run;
+mod workspace;
 
 pub use options::Options;
 pub use run::{is_script, run};

@@ -77,6 +77,11 @@ impl Options {
         Ok(options)
     }
 
+    /// Whether packages of a workspace are named.
+    pub fn is_for_workspaces(&self) -> bool {
+        self.all || !self.workspaces.is_empty()
+    }
+
     /// What the package manager's `run` is given.
     pub fn manager_words(&self) -> Vec<OsString> {
         let silent = self.silent.then(|| OsString::from("--silent"));

@@ -12,44 +12,92 @@ use super::manager::Manager;
 use super::options::Options;
 use super::package::Package;
 use super::plan::{Plan, Question, Step};
+use super::workspace::Workspace;
 use crate::cargo::{Class, LowArgs};
 use crate::error::Error;
 use crate::front::{self, Job, Session};
 use crate::{program, say};
 
-/// Whether these words name a script of the nearest package.
+/// Whether these words name a script of the nearest package, or of packages of a workspace.
 pub fn is_script(options: &Options, cwd: &Path) -> bool {
     let named = |package: Package| options.name().to_str().is_some_and(|name| package.has_script(name));
-    !options.command && Package::nearest(cwd).is_some_and(named)
+    !options.command && (options.is_for_workspaces() || options.if_present || Package::nearest(cwd).is_some_and(named))
 }
 
-/// Runs the script that `options` name, in the package of `cwd`.
+/// Runs the script that `options` name, in the package of `cwd` or in packages of its workspace.
 ///
 /// # Errors
 /// Where the package manager cannot be found or started.
 pub fn run(options: &Options, cwd: &Path) -> Result<ExitCode, Error> {
+    if options.words.is_empty() {
+        return Err(Error::Usage("which script? `npm run` lists them".into()));
+    }
     let package = Package::nearest(cwd).ok_or_else(|| Error::Other("there is no package.json here".into()))?;
+    let name = options.name().to_string_lossy();
+    if options.is_for_workspaces() {
+        return in_workspace(options, cwd, &package);
+    }
+    if options.if_present && !package.has_script(&name) {
+        return Ok(ExitCode::SUCCESS);
+    }
     let manager = Manager::of(&package.dir);
     let whole = whole(manager, options, cwd)?;
-    if front::is_off() {
-        return Err(front::replace(&whole.job()));
-    }
-    let session = match Session::open(&whole.job(), &package.dir, &options.modes(), options.silent || options.dry) {
-        Ok(session) => session,
-        Err(e) => {
-            say::line(format_args!("off: {e}; {} runs without vrift", manager.program()));
-            return Err(front::replace(&whole.job()));
-        }
-    };
+    let Some(session) = open(&whole, &package.dir, options) else { return Err(front::replace(&whole.job())) };
     let plan =
         (manager == Manager::Npm).then(|| Question { cwd, package: None, words: &options.manager_words() }.ask(session.home()));
     let status = match plan {
-        Some(Ok(plan)) => steps(&session, &plan, &options.name().to_string_lossy(), options.dry)?,
+        Some(Ok(plan)) => steps(&session, &plan, &name, options.dry)?,
         // Whatever it is that npm does not tell, it will do.
         Some(Err(_)) | None => session.run(&whole.program, whole.name(), &whole.words, |_| ())?,
     };
     session.finish(&whole.job(), status, options.report.as_deref());
     Ok(front::end_like(status))
+}
+
+/// One package after the other, each behind those that it needs. What fails ends it.
+fn in_workspace(options: &Options, cwd: &Path, package: &Package) -> Result<ExitCode, Error> {
+    let manager = Manager::of(&package.dir);
+    if manager != Manager::Npm {
+        let program = manager.program();
+        return Err(Error::Usage(format!(
+            "packages of a {program} workspace are {program}'s to choose: `vrift run -- {program} …`"
+        )));
+    }
+    let workspace = Workspace::find(cwd)?;
+    let name = options.name().to_string_lossy();
+    let chosen = workspace.choose(&options.workspaces, options.all, cwd)?;
+    let (with, without): (Vec<&Package>, Vec<&Package>) = chosen.into_iter().partition(|package| package.has_script(&name));
+    if let Some(lacking) = without.first().filter(|_| !options.if_present && (!options.all || with.is_empty())) {
+        return Err(Error::Usage(format!("`{name}` is no script of the package in `{}`", lacking.dir.display())));
+    }
+    let whole = whole(manager, options, cwd)?;
+    let Some(session) = open(&whole, &workspace.root, options) else { return Err(front::replace(&whole.job())) };
+    let mut status = ExitStatus::default();
+    for package in with {
+        let words: Vec<OsString> =
+            ["--workspace".into(), package.dir.clone().into_os_string()].into_iter().chain(options.manager_words()).collect();
+        let plan = Question { cwd: &workspace.root, package: Some(&package.dir), words: &words }.ask(session.home())?;
+        status = steps(&session, &plan, &name, options.dry)?;
+        if !status.success() {
+            break;
+        }
+    }
+    session.finish(&whole.job(), status, options.report.as_deref());
+    Ok(front::end_like(status))
+}
+
+/// `None` where the package manager is to run by itself.
+fn open(whole: &Whole, folder: &Path, options: &Options) -> Option<Session> {
+    if front::is_off() {
+        return None;
+    }
+    match Session::open(&whole.job(), folder, &options.modes(), options.silent || options.dry) {
+        Ok(session) => Some(session),
+        Err(e) => {
+            say::line(format_args!("off: {e}; {} runs without vrift", whole.name().to_string_lossy()));
+            None
+        }
+    }
 }
 
 /// The package manager's own command.
@@ -75,7 +123,9 @@ fn whole(manager: Manager, options: &Options, cwd: &Path) -> Result<Whole, Error
         program: manager.program().into(),
         origin: " in PATH; this project's scripts are its",
     })?;
-    let words = std::iter::once(OsString::from("run")).chain(options.manager_words()).collect();
+    let workspaces = options.workspaces.iter().flat_map(|name| [OsString::from("--workspace"), OsString::from(name)]);
+    let all = options.all.then(|| OsString::from("--workspaces"));
+    let words = std::iter::once(OsString::from("run")).chain(workspaces).chain(all).chain(options.manager_words()).collect();
     Ok(Whole { program: cwd.join(program), words })
 }
 

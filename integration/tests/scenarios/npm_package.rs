@@ -10,7 +10,7 @@ use integration::env::{self, TestEnv};
 use integration::npm::{self, is_hit, is_miss};
 use integration::npm_package::{checkout, cmd, install, vrift};
 use nix::sys::signal::{Signal, kill};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 const MANIFEST: &str = r#"{
     "name": "app",
@@ -156,42 +156,55 @@ fn scripts_run_from_javascript() -> Result {
         ensure!(differs.is_none(), "{differs:?} in {found}");
         Ok(())
     };
-    let build = |options: Value| run(serde_json::json!({ "script": "build", "options": options }));
-    let first = build(serde_json::json!({}))?;
+    let build = |options: Value| run(json!({ "script": "build", "options": options }));
+    let first = build(json!({}))?;
     let version = env!("CARGO_PKG_VERSION");
     is(
         &first,
-        serde_json::json!({ "status": 0, "signal": null, "off": null, "hits": 0, "misses": 1, "uncached": 0, "stdout": null, "version": version }),
+        json!({ "status": 0, "signal": null, "off": null, "hits": 0, "misses": 1, "uncached": 0, "stdout": null, "version": version }),
     )?;
     let native = std::path::Path::new(first["binary"].as_str().unwrap_or_default());
     ensure!(native.starts_with(app.path("node_modules/@vrift")) && native.is_file(), "{first}");
-    let piped = build(serde_json::json!({ "stdio": "pipe" }))?;
-    is(&piped, serde_json::json!({ "status": 0, "hits": 1, "misses": 0 }))?;
+    let piped = build(json!({ "stdio": "pipe" }))?;
+    is(&piped, json!({ "status": 0, "hits": 1, "misses": 0 }))?;
     ensure!(piped["stdout"].as_str().is_some_and(|text| text.ends_with("\nbuilt\n")), "{piped}");
     ensure!(piped["savedCpuMs"].as_f64().is_some_and(|saved| saved > 0.0), "{piped}");
-    is(&build(serde_json::json!({ "force": true }))?, serde_json::json!({ "hits": 0, "misses": 1 }))?;
+    is(&build(json!({ "force": true }))?, json!({ "hits": 0, "misses": 1 }))?;
     app.write("in", "new")?;
-    let dry = build(serde_json::json!({ "stdio": "pipe", "dry": true }))?;
+    let dry = build(json!({ "stdio": "pipe", "dry": true }))?;
     ensure!(dry["stdout"].as_str().is_some_and(|text| text.contains(": miss, ")), "{dry}");
     ensure!(app.read("dist/out")? == "ONE");
     for _ in 0..2 {
-        is(&build(serde_json::json!({ "noStore": true }))?, serde_json::json!({ "hits": 0, "misses": 0, "uncached": 1 }))?;
+        is(&build(json!({ "noStore": true }))?, json!({ "hits": 0, "misses": 0, "uncached": 1 }))?;
     }
-    let off =
-        run(serde_json::json!({ "script": "build", "options": { "env": { "PATH": "/usr/bin:/bin", "VRIFT_DISABLE": "1" } } }))?;
-    is(&off, serde_json::json!({ "status": 0, "hits": 0, "misses": 0, "uncached": 0 }))?;
+    let off = run(json!({ "script": "build", "options": { "env": { "PATH": "/usr/bin:/bin", "VRIFT_DISABLE": "1" } } }))?;
+    is(&off, json!({ "status": 0, "hits": 0, "misses": 0, "uncached": 0 }))?;
     ensure!(off["off"].is_string(), "{off}");
 
-    let say = run(
-        serde_json::json!({ "script": "say", "options": { "args": ["a b", "--c", "$d"], "stdio": "pipe", "cwd": "node_modules/.." } }),
-    )?;
+    let say =
+        run(json!({ "script": "say", "options": { "args": ["a b", "--c", "$d"], "stdio": "pipe", "cwd": "node_modules/.." } }))?;
     ensure!(say["stdout"].as_str().is_some_and(|text| text.ends_with("\na b,--c,$d\n")), "{say}");
-    is(&run(serde_json::json!({ "script": "bad" }))?, serde_json::json!({ "status": 7, "signal": null }))?;
-    is(&run(serde_json::json!({ "script": "dies" }))?, serde_json::json!({ "status": null, "signal": "SIGTERM" }))?;
-    is(&run(serde_json::json!({ "script": "true" }))?, serde_json::json!({ "status": 2 })).context("a program is no script")?;
-    is(&run(serde_json::json!({ "script": "--force" }))?, serde_json::json!({ "thrown": "TypeError" }))?;
-    let hangs = serde_json::json!({ "script": "hangs", "options": {}, "abort": 500 });
-    is(&run(hangs)?, serde_json::json!({ "thrown": "TimeoutError" }))
+    let manifest = MANIFEST.replacen('{', "{ \"workspaces\": [\"packages/*\"],", 1);
+    app.write("package.json", manifest)?;
+    for name in ["one", "two"] {
+        let package =
+            format!("{{ \"name\": \"{name}\", \"version\": \"1.0.0\", \"scripts\": {{ \"part\": \"echo I am {name}\" }} }}");
+        app.write(&format!("packages/{name}/package.json"), package)?;
+    }
+    for (workspaces, number) in [(json!(["two"]), 1), (json!(true), 2)] {
+        let part = run(json!({ "script": "part", "options": { "workspaces": workspaces, "stdio": "pipe" } }))?;
+        let said = part["stdout"].as_str().unwrap_or_default();
+        ensure!(said.contains("\nI am two\n") && said.contains("\nI am one\n") == (number == 2), "{part}");
+        let sum = ["hits", "misses", "uncached"].iter().filter_map(|key| part[key].as_u64()).sum::<u64>();
+        ensure!(sum == number, "{part}");
+    }
+
+    is(&run(json!({ "script": "bad" }))?, json!({ "status": 7, "signal": null }))?;
+    is(&run(json!({ "script": "dies" }))?, json!({ "status": null, "signal": "SIGTERM" }))?;
+    is(&run(json!({ "script": "true" }))?, json!({ "status": 2 })).context("a program is no script")?;
+    is(&run(json!({ "script": "--force" }))?, json!({ "thrown": "TypeError" }))?;
+    let hangs = json!({ "script": "hangs", "options": {}, "abort": 500 });
+    is(&run(hangs)?, json!({ "thrown": "TimeoutError" }))
 }
 
 #[test]
@@ -206,7 +219,7 @@ fn types_are_right() -> Result {
     };
     let right = tsc(
         "es2022,dom",
-        "const done: RunResult = await run('build', { args: ['-x'], cwd: '.', env: { A: undefined }, signal: AbortSignal.timeout(1) });
+        "const done: RunResult = await run('build', { args: ['-x'], cwd: '.', workspaces: ['a'], env: { A: undefined }, signal: AbortSignal.timeout(1) });
         const numbers: number = done.hits + done.misses + done.uncached + (done.status ?? 1) + done.savedCpuMs;
         const text: string = version() + binary() + (done.off ?? '') + (done.stdout ?? '') + numbers;
         for (const [reason, n] of Object.entries(done.uncachedReasons)) text + reason + n.toFixed();",

@@ -161,3 +161,42 @@ fn options_of_run() -> Result {
     ensure!(why[0]["label"] == "p b" && why[0]["outcome"] == "miss", "{why}");
     Ok(())
 }
+
+/// Packages of a workspace: those that are named, each behind what it needs, with the environment that npm gives them.
+#[test]
+fn packages_of_a_workspace() -> Result {
+    let env = TestEnv::new()?;
+    let make = |name: &str| -> Result<Checkout<'_>> {
+        let checkout = env.checkout(name)?;
+        checkout
+            .write("package.json", r#"{"name": "root", "workspaces": ["packages/*"]}"#)?
+            .write("packages/a/package.json", r#"{"name": "a", "dependencies": {"b": "*"}, "scripts": {"build": "cp ../b/out out; env | grep npm_ | sort", "x": "true"}}"#)?
+            .write("packages/b/package.json", r#"{"name": "b", "scripts": {"build": "cp in out"}}"#)?
+            .write("packages/b/in", "one")?
+            .write("packages/c/package.json", r#"{"name": "c"}"#)?;
+        Ok(checkout)
+    };
+    let (ours, real) = (make("ours")?, make("real")?);
+    for (checkout, other) in [(&ours, make("other/place")?), (&real, make("and/another")?)] {
+        npm::vrift(checkout, "-r build").ok()?;
+        ensure!(checkout.read("packages/a/out")? == "one", "b was not built before a");
+        is_hit(&npm::vrift(&other, "-w packages/b build").ok()?)?;
+    }
+    real.sh("rm packages/*/out; npm run --workspace packages/b build").ok()?;
+    let npms = npm::npm(&real, "--workspace packages/a build").ok()?;
+    let vrifts = npm::vrift(&ours, "-w a build").ok()?;
+    let here = |text: &str, dir: &Checkout<'_>| text.replace(&*dir.dir().to_string_lossy(), "{here}").replace("packages/a", "a");
+    // npm passes on how the package was named.
+    let lines = |text: String| {
+        text.lines().filter(|line| !line.starts_with("npm_config_workspace=")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let (npms, vrifts) = (lines(here(&npms.stdout, &real)), lines(here(&vrifts.stdout, &ours)));
+    ensure!(npms == vrifts, "{npms:#?}\n{vrifts:#?}");
+    npm::same(&ours, &real)?;
+    ensure!(npm::vrift(&ours, "-w c build").fails()?.stderr.contains("no script"));
+    npm::vrift(&ours, "-w c --if-present build").ok()?;
+    ours.write("packages/b/in", "two")?;
+    npm::vrift(&ours, "-r build").ok()?;
+    ensure!(ours.read("packages/a/out")? == "two");
+    Ok(())
+}

@@ -106,13 +106,11 @@ pub fn collect(command: &Command, trace: &Trace) -> Result<Seen, Reason> {
         let errno = failed.get(&index).copied().unwrap_or(event.errno);
         // A package of a workspace is found through a link, and built by its own name.
         let path = if command.tool == Tool::Script { behind_links(&mut seen, &mut resolver, event.kind, path) } else { path };
-        if errno == 0 && changes_names(event) {
-            if let Some(parent) = path.parent() {
-                if seen.listed.contains(&parent) {
-                    seen.listed_early.insert(parent.clone());
-                }
-                seen.stirred.insert(parent);
+        if let Some(parent) = path.parent().filter(|_| errno == 0 && changes_names(event)) {
+            if seen.listed.contains(&parent) {
+                seen.listed_early.insert(parent.clone());
             }
+            seen.stirred.insert(parent);
         }
         if event.kind == EventKind::List && seen.is_made(&path) {
             seen.listed.insert(path.clone());
