@@ -8,6 +8,7 @@
 //! | [`product`] | vrift's own programs, built once |
 //! | [`host`] | the machine's toolchain, and what results are stamped with |
 //! | [`crates_io`], [`projects`] | real projects from crates.io |
+//! | [`npm`], [`npm_registry`], [`npm_package`] | JavaScript projects; packages from npm; the package that goes there |
 //! | [`debian`], [`native`] | real projects in C and C++ from Debian |
 //! | [`judge`] | which programs really ran, as `strace` saw it |
 //! | [`strace`], [`access`], [`traces`] | which paths really were looked at, and what vrift's traces say |
@@ -43,6 +44,7 @@ pub mod lives;
 pub mod maps;
 pub mod native;
 pub mod npm;
+pub mod npm_package;
 pub mod npm_registry;
 pub mod product;
 pub mod projects;

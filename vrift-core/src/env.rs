@@ -34,6 +34,10 @@ pub const WHOLE_BUILDS: &str = "VRIFT_WHOLE_BUILDS";
 /// *user.* `1`: run everything for real and record it, as into an empty store (what an uncached build is compared with).
 pub const RECACHE: &str = "VRIFT_RECACHE";
 
+/// *user.* The program `vrift` that the npm package's launcher starts, instead of the one that npm installed with it. Read by
+/// `npm-vrift/lib/platform.js` alone.
+pub const BINARY: &str = "VRIFT_BINARY";
+
 /// *internal.* What a process under vrift must know; see [`crate::context`].
 pub const CONTEXT: &str = "VRIFT_CONTEXT";
 

@@ -13,6 +13,7 @@ mod child;
 pub use child::{end_like, run as run_child};
 mod folder;
 mod opening;
+mod report;
 mod session;
 mod setup;
 pub use session::Session;
@@ -138,6 +139,10 @@ pub fn script_or_command(words: Vec<OsString>) -> Result<ExitCode, Error> {
         return npm::run(&options, &cwd);
     }
     let name = options.name().to_string_lossy().into_owned();
+    if options.report.is_some() {
+        // Who asks for a report is a program, and means no other program that is called like the script.
+        return Err(Error::Usage(format!("`{name}` is no script of the nearest package.json; `--report` is for scripts")));
+    }
     let is_command = options.command;
     command(options.words).map_err(|error| match error {
         Error::NoProgram { program, .. } if program == name && !is_command => {
@@ -164,7 +169,7 @@ fn run(job: &Job) -> Result<ExitCode, Error> {
     if let Some(followed) = followed.filter(|_| status.success()) {
         followed.keep();
     }
-    summary::print(job, &setup, opening, status);
+    summary::print(job, &setup, &summary::ask(&setup, opening), status);
     Ok(child::end_like(status))
 }
 

@@ -10,7 +10,7 @@ use vrift_core::home::Home;
 use super::folder::Folders;
 use super::opening::Opening;
 use super::setup::Setup;
-use super::{Job, summary};
+use super::{Job, report, summary};
 use crate::error::Error;
 
 /// The run.
@@ -50,10 +50,17 @@ impl Session {
         &self.context
     }
 
-    /// Says what happened.
-    pub fn finish(self, job: &Job, status: ExitStatus) {
+    /// Says what happened, and writes it to the file `to` where one is asked for.
+    pub fn finish(self, job: &Job, status: ExitStatus, to: Option<&OsStr>) {
+        if self.quiet && to.is_none() {
+            return;
+        }
+        let told = summary::ask(&self.setup, self.opening);
         if !self.quiet {
-            summary::print(job, &self.setup, self.opening, status);
+            summary::print(job, &self.setup, &told, status);
+        }
+        if let Some(to) = to {
+            report::write(Path::new(to), &told);
         }
     }
 }

@@ -9,30 +9,48 @@ use super::opening::Opening;
 use super::setup::Setup;
 use super::{Job, name_of};
 use crate::cargo::Class;
+use crate::error::Error;
 use crate::{daemon, say};
 
-/// Asks the worker what happened and says it in one line on stderr; one more where something is off.
-pub fn print(job: &Job, setup: &Setup, opening: Opening, status: ExitStatus) {
-    let quiet = job.low.quiet || env::var_os("CARGO_TERM_QUIET").is_some_and(|value| value == "true");
-    let asked =
-        opening.finish().and_then(|opened| Ok((daemon::summary(opened.worker.socket.as_path(), &setup.session)?, opened)));
-    let (summary, opened) = match asked {
-        Ok(asked) => asked,
-        Err(e) => {
-            say::line(format_args!("off: {e}; everything ran uncached"));
-            return;
-        }
-    };
+/// What the worker says of a run.
+#[derive(Debug)]
+pub struct Told {
+    /// What happened.
+    pub summary: SessionSummary,
+    /// What a person should see, one line each.
+    pub notices: Vec<String>,
+}
+
+/// Asks the worker what happened.
+///
+/// # Errors
+/// It is not there, or does not answer: then everything ran uncached.
+pub fn ask(setup: &Setup, opening: Opening) -> Result<Told, Error> {
+    let opened = opening.finish()?;
+    let summary = daemon::summary(opened.worker.socket.as_path(), &setup.session)?;
     let mut notices: Vec<String> = summary.notice.iter().cloned().collect();
     if opened.fresh {
         let news = daemon::notices(&setup.home).unwrap_or_default();
         notices.extend(news.into_iter().filter(|notice| Some(notice) != summary.notice.as_ref()));
     }
-    notices.iter().for_each(say::line);
+    Ok(Told { summary, notices })
+}
+
+/// Says it in one line on stderr; one more where something is off.
+pub fn print(job: &Job, setup: &Setup, told: &Result<Told, Error>, status: ExitStatus) {
+    let quiet = job.low.quiet || env::var_os("CARGO_TERM_QUIET").is_some_and(|value| value == "true");
+    let told = match told {
+        Ok(told) => told,
+        Err(e) => {
+            say::line(format_args!("off: {e}; everything ran uncached"));
+            return;
+        }
+    };
+    told.notices.iter().for_each(say::line);
     if quiet || !setup.settings.summary {
         return;
     }
-    match one_line(&summary) {
+    match one_line(&told.summary) {
         Some(line) => say::line(line),
         None if setup.static_program && job.class != Class::Plain => {
             say::line(format_args!("{} is a static program: vrift did not see what it ran", name_of(&job.program)));

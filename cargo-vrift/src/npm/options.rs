@@ -19,6 +19,8 @@ pub struct Options {
     pub silent: bool,
     /// No error where there is no such script.
     pub if_present: bool,
+    /// A file that receives what happened, as JSON.
+    pub report: Option<OsString>,
     /// Packages of the workspace, by name or folder.
     pub workspaces: Vec<String>,
     /// All packages of the workspace.
@@ -58,6 +60,7 @@ impl Options {
                 "--dry" | "--dry-run" => options.dry = true,
                 "--silent" | "-s" => options.silent = true,
                 "--if-present" => options.if_present = true,
+                "--report" => options.report = Some(value()?).filter(|path| !path.is_empty()),
                 "-w" | "--workspace" => options.workspaces.push(value()?.to_string_lossy().into_owned()),
                 "-r" | "--recursive" | "--workspaces" | "-ws" => options.all = true,
                 _ if text.starts_with('-') => {
@@ -107,10 +110,11 @@ mod tests {
 
     #[test]
     fn options_end_at_the_script() {
-        let options = parse("--force -w a --workspace=b build --force -- x").expect("parses");
+        let options = parse("--force -w a --workspace=b --report out.json build --force -- x").expect("parses");
         assert!(options.force && !options.command && !options.dry);
         assert_eq!(options.workspaces, ["a", "b"]);
         assert_eq!(options.words, ["build", "--force", "--", "x"]);
+        assert_eq!(options.report.as_deref(), Some(OsStr::new("out.json")));
         let command = parse("-- make -j8").expect("parses");
         assert!(command.command);
         assert_eq!(command.words, ["make", "-j8"]);

@@ -50,7 +50,7 @@ pub fn run(options: &Options, cwd: &Path) -> Result<ExitCode, Error> {
         // Whatever it is that npm does not tell, it will do.
         Some(Err(_)) | None => session.run(&whole.program, whole.name(), &whole.words, |_| ())?,
     };
-    session.finish(&whole.job(), status);
+    session.finish(&whole.job(), status, options.report.as_deref());
     Ok(front::end_like(status))
 }
 
@@ -82,7 +82,7 @@ fn in_workspace(options: &Options, cwd: &Path, package: &Package) -> Result<Exit
             break;
         }
     }
-    session.finish(&whole.job(), status);
+    session.finish(&whole.job(), status, options.report.as_deref());
     Ok(front::end_like(status))
 }
 

@@ -6,6 +6,7 @@ mod disk;
 mod lifecycle;
 mod native;
 mod npm;
+mod npm_package;
 mod second_checkout;
 mod service;
 mod traces;
