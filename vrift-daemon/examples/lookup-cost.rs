@@ -140,7 +140,7 @@ impl Client {
         let at = AbsPath::try_from(path.as_path())?;
         let record = RecordParams {
             session: params.session,
-            plan,
+            plan: *plan,
             started_ns: u64::MAX >> 2,
             inputs,
             env: Vec::new(),

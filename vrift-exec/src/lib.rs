@@ -94,7 +94,7 @@ pub fn run() -> u8 {
             abandon(&mut client, &command, &plan, "it was run without storing".to_owned());
             plain::exec(&command)
         }
-        Some(LookupResult::Miss(plan)) => miss(&command, &mut client, plan, unread),
+        Some(LookupResult::Miss(plan)) => miss(&command, &mut client, *plan, unread),
         Some(LookupResult::Uncached { .. }) | None => plain::exec(&command),
     }
 }

@@ -144,7 +144,7 @@ pub enum LookupResult {
     /// There is a result: restore it.
     Hit(Box<HitPlan>),
     /// There is none: run it, then record or abandon.
-    Miss(MissPlan),
+    Miss(Box<MissPlan>),
     /// It is not to be cached: run it, and say nothing.
     Uncached {
         /// Why.

@@ -117,7 +117,7 @@ pub fn lookup(worker: &Worker, session: &mut Session, params: LookupParams) -> L
                 pending.before.sent_ns = now_ns();
             }
             let by_kernel = worker.past_libc.holds(&key);
-            LookupResult::Miss(MissPlan { key, request, label, reason, build_script, by_kernel })
+            LookupResult::Miss(Box::new(MissPlan { key, request, label, reason, build_script, by_kernel }))
         }
     }
 }

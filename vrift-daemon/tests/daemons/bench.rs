@@ -169,7 +169,7 @@ impl Client {
 
     pub fn miss(&mut self) -> MissPlan {
         match self.lookup() {
-            LookupResult::Miss(plan) => plan,
+            LookupResult::Miss(plan) => *plan,
             other => panic!("no miss: {other:?}"),
         }
     }
