@@ -211,7 +211,7 @@ fn scripts_run_from_javascript() -> Result {
 fn types_are_right() -> Result {
     let env = TestEnv::new()?;
     let app = checkout(&env, "app", r#"{"type": "module"}"#)?;
-    let tools = npm::node_modules()?;
+    let tools = npm::node_modules("library")?;
     let tsc = |lib: &str, text: &str| {
         app.write("use.ts", format!("import {{ run, version, binary, type RunResult }} from 'vrift';\n{text}"))?;
         let words = ["--noEmit", "--strict", "--target", "es2022", "--module", "node16", "--lib", lib, "use.ts"];
