@@ -17,7 +17,8 @@ pub use environment::{is_session_noise, key_env, reads_env_by_name, sounds_secre
 #[cfg(feature = "std")]
 pub use label::label;
 pub use programs::{
-    Enclosing, classify, configures, is_archiver, is_c_compiler, is_c_driver, is_listed, makes_objects, maps_paths,
+    Enclosing, classify, configures, is_archiver, is_c_compiler, is_c_driver, is_listed, is_mode_attribute, makes_objects,
+    maps_paths,
 };
 #[cfg(feature = "std")]
 pub use script::{ScriptRules, is_build_info};

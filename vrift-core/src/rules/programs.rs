@@ -70,6 +70,14 @@ pub fn configures<'a>(program: &[u8], mut args: impl Iterator<Item = &'a [u8]>) 
     }
 }
 
+/// Whether setting an extended attribute of this name to so many bytes sets a mode and nothing else: an access control list with the
+/// three entries that every file has. Source: acl(5), linux/posix_acl_xattr.h.
+pub fn is_mode_attribute(name: &[u8], size: usize) -> bool {
+    const HEADER: usize = 4;
+    const ENTRY: usize = 8;
+    name == b"system.posix_acl_access" && size == HEADER + 3 * ENTRY
+}
+
 /// Whether a program's name is in a list of names that are joined by slashes; see [`crate::context::Field::Actions`].
 pub fn is_listed(names: &[u8], program: &[u8]) -> bool {
     let name = program.rsplit(|c| *c == b'/').next().unwrap_or(program);

@@ -4,6 +4,7 @@ use core::ffi::{c_char, c_int, c_uint, c_void};
 
 use libc::{dev_t, gid_t, mode_t, off_t, size_t, uid_t};
 use vrift_core::event::{EventKind, Untraced};
+use vrift_core::rules;
 
 use crate::next::{always, errno, hooks};
 use crate::path::At;
@@ -42,6 +43,16 @@ fn attribute(trace: &Trace, result: c_int) -> c_int {
         trace.untraced(Untraced::UnknownSyscall, b"setxattr");
     }
     result
+}
+
+/// Whether an extended attribute is an access control list of owner, group and others alone: a mode, in another form. `cp -p` sets
+/// it so.
+///
+/// # Safety
+/// `name` must be null or NUL-terminated.
+unsafe fn is_mode(name: *const c_char, size: size_t) -> bool {
+    // SAFETY: the caller vouches for the name.
+    !name.is_null() && rules::is_mode_attribute(unsafe { crate::path::bytes(name) }, size)
 }
 
 /// Whether exactly one of two times is to be set; see utimensat(2).
@@ -106,9 +117,15 @@ hooks! {
     fn fchown(fd: c_int, user: uid_t, group: gid_t) -> c_int { |next, trace| held(trace, fd, next(fd, user, group)) }
     fn futimes(fd: c_int, times: *const c_void) -> c_int { |next, trace| held(trace, fd, next(fd, times)) }
 
-    fn setxattr(path: *const c_char, name: *const c_char, value: *const c_void, size: size_t, flags: c_int) -> c_int { |next, trace| attribute(trace, next(path, name, value, size, flags)) }
+    fn setxattr(path: *const c_char, name: *const c_char, value: *const c_void, size: size_t, flags: c_int) -> c_int { |next, trace| {
+        let result = next(path, name, value, size, flags);
+        if is_mode(name, size) { one(trace, EventKind::Modify, At::cwd(path), result) } else { attribute(trace, result) }
+    } }
     fn lsetxattr(path: *const c_char, name: *const c_char, value: *const c_void, size: size_t, flags: c_int) -> c_int { |next, trace| attribute(trace, next(path, name, value, size, flags)) }
-    fn fsetxattr(fd: c_int, name: *const c_char, value: *const c_void, size: size_t, flags: c_int) -> c_int { |next, trace| attribute(trace, next(fd, name, value, size, flags)) }
+    fn fsetxattr(fd: c_int, name: *const c_char, value: *const c_void, size: size_t, flags: c_int) -> c_int { |next, trace| {
+        let result = next(fd, name, value, size, flags);
+        if is_mode(name, size) { held(trace, fd, result) } else { attribute(trace, result) }
+    } }
 
     fn truncate(path: *const c_char, len: off_t) -> c_int { |next, trace| one(trace, EventKind::Modify, At::cwd(path), next(path, len)) }
     fn truncate64(path: *const c_char, len: off_t) -> c_int { |next, trace| one(trace, EventKind::Modify, At::cwd(path), next(path, len)) }

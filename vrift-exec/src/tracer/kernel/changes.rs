@@ -9,6 +9,7 @@ use std::path::Path;
 
 use libc::{c_int, c_long};
 use vrift_core::event::{EventKind, Untraced, flag};
+use vrift_core::rules;
 
 use super::report::{Call, Event};
 use super::tracee::{self, Found};
@@ -45,6 +46,8 @@ impl Call<'_> {
             libc::SYS_utimensat if args[1] == 0 => self.modify_open(args[0] as c_int),
             libc::SYS_utimensat => self.modify_at(at(0, 1), args[3] as c_int),
             libc::SYS_fchmod | libc::SYS_fchown => self.modify_open(args[0] as c_int),
+            libc::SYS_setxattr if self.sets_mode() => self.modify((libc::AT_FDCWD, args[0]), true),
+            libc::SYS_fsetxattr if self.sets_mode() => self.modify_open(args[0] as c_int),
             // Extended attributes are not kept with an output.
             libc::SYS_setxattr | libc::SYS_lsetxattr | libc::SYS_fsetxattr => self.attribute(b"setxattr"),
             libc::SYS_removexattr | libc::SYS_lremovexattr | libc::SYS_fremovexattr => self.attribute(b"removexattr"),
@@ -171,6 +174,12 @@ impl Call<'_> {
         if let Some(path) = self.tracee.descriptor(fd).filter(|path| tracee::look(path, false).is_ok()) {
             self.ahead(EventKind::Modify, true, 0, path);
         }
+    }
+
+    /// Whether the attribute that is set is a mode in another form.
+    fn sets_mode(&mut self) -> bool {
+        let (name, size) = (self.args[1], self.args[3]);
+        self.text(name).is_some_and(|name| rules::is_mode_attribute(&name, usize::try_from(size).unwrap_or(usize::MAX)))
     }
 
     fn attribute(&mut self, name: &[u8]) {
