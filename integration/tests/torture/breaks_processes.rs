@@ -46,6 +46,8 @@ fn interrupted() -> Result {
             ensure!(began.elapsed() < Duration::from_secs(50), "the build script does not start");
             std::thread::sleep(Duration::from_millis(5));
         }
+        // What is being forked at that moment gets no signal, with plain Cargo too.
+        std::thread::sleep(Duration::from_millis(300));
         running.signal(signal)?;
         let done = running.wait()?;
         ensure!(done.wall < Duration::from_secs(55), "it took {:?} to die", done.wall);
