@@ -98,3 +98,20 @@ pub fn cmd(checkout: &Checkout<'_>, program: &str) -> Cmd {
 pub fn vrift(checkout: &Checkout<'_>, words: &str) -> Cmd {
     cmd(checkout, "node_modules/.bin/vrift").args(words.split_whitespace())
 }
+
+/// Puts a copy of the installed package into a project that has a `node_modules` already.
+///
+/// # Errors
+/// It cannot be made or copied.
+pub fn add(checkout: &Checkout<'_>) -> Result {
+    let (from, to) = (made()?.join("project/node_modules"), checkout.path("node_modules"));
+    for name in ["vrift", "@vrift"] {
+        user::copy_tree(&from.join(name), &to.join(name))?;
+    }
+    std::fs::create_dir_all(to.join(".bin"))?;
+    for link in std::fs::read_dir(from.join(".bin"))? {
+        let link = link?;
+        std::os::unix::fs::symlink(std::fs::read_link(link.path())?, to.join(".bin").join(link.file_name()))?;
+    }
+    Ok(())
+}
