@@ -309,3 +309,16 @@ impl Done {
         self.stderr.lines().filter(keep).map(|line| format!("{line}\n")).collect()
     }
 }
+
+/// Waits until it holds.
+///
+/// # Errors
+/// It does not within `limit`, or cannot be found out.
+pub fn within(limit: Duration, mut holds: impl FnMut() -> Result<bool>) -> Result {
+    let began = Instant::now();
+    while !holds()? {
+        ensure!(began.elapsed() < limit, "not within {limit:?}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    Ok(())
+}

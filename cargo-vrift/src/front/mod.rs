@@ -51,6 +51,13 @@ pub struct Job {
     pub name: Option<OsString>,
 }
 
+impl Job {
+    /// What the program is called by.
+    pub fn called(&self) -> &OsStr {
+        self.name.as_deref().unwrap_or(self.program.as_os_str())
+    }
+}
+
 /// Runs Cargo with `words`: `cargo vrift …` and `vrift cargo …`.
 ///
 /// # Errors

@@ -2,10 +2,10 @@
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
-use std::process::ExitStatus;
+use std::process::{Command, ExitStatus};
 
-use vrift_core::context::{Context, Field};
 use vrift_core::home::Home;
+use vrift_core::tool::Tool;
 
 use super::folder::Folders;
 use super::opening::Opening;
@@ -18,7 +18,6 @@ use crate::error::Error;
 pub struct Session {
     setup: Setup,
     opening: Opening,
-    context: OsString,
     quiet: bool,
 }
 
@@ -29,10 +28,9 @@ impl Session {
     /// Whatever makes it impossible to run under vrift.
     pub fn open(job: &Job, folder: &Path, modes: &[u8], quiet: bool) -> Result<Self, Error> {
         let folders = Folders { project: folder.to_owned(), build: folder.to_owned() };
-        let setup = Setup::of(job, Some(folders))?;
-        let context = with_modes(setup.context(), modes);
+        let setup = Setup::of(job, Some(folders))?.with_modes(modes);
         let opening = Opening::start(&setup);
-        Ok(Self { setup, opening, context, quiet })
+        Ok(Self { setup, opening, quiet })
     }
 
     /// The state folder.
@@ -40,14 +38,9 @@ impl Session {
         &self.setup.home
     }
 
-    /// The program that runs actions.
-    pub fn runner(&self) -> &Path {
-        self.setup.runner()
-    }
-
-    /// What tells a program of the run all that it must know, as the value of [`vrift_core::env::CONTEXT`].
-    pub fn context(&self) -> &OsStr {
-        &self.context
+    /// See [`Setup::action`].
+    pub fn action(&self, tool: Tool, program: &Path, name: &OsStr, words: &[OsString]) -> Command {
+        self.setup.action(tool, program, name, words)
     }
 
     /// Says what happened, and writes it to the file `to` where one is asked for.
@@ -63,11 +56,4 @@ impl Session {
             report::write(Path::new(to), &told);
         }
     }
-}
-
-fn with_modes(context: &OsStr, modes: &[u8]) -> OsString {
-    use std::os::unix::ffi::{OsStrExt, OsStringExt};
-    let Some(parsed) = Context::parse(context.as_bytes()) else { return context.to_owned() };
-    let letters = [parsed.get(Field::Mode), modes].concat();
-    OsString::from_vec(parsed.with(Field::Mode, &letters).encode())
 }

@@ -115,24 +115,19 @@ impl Setup {
         Context::parse(self.context.as_bytes()).map(|context| context.roots()).unwrap_or_default()
     }
 
-    /// The program that runs actions.
-    pub fn runner(&self) -> &Path {
-        &self.runner
-    }
-
-    /// What tells a program all of this, as the value of [`env::CONTEXT`].
-    pub fn context(&self) -> &OsStr {
-        &self.context
+    /// The same, with further letters of [`vrift_core::context::mode`] for what is run.
+    pub fn with_modes(mut self, modes: &[u8]) -> Self {
+        if let Some(context) = Context::parse(self.context.as_bytes()) {
+            let letters = [context.get(Field::Mode), modes].concat();
+            self.context = OsString::from_vec(context.with(Field::Mode, &letters).encode());
+        }
+        self
     }
 
     /// The command, with what makes it run under vrift. One that is an action as a whole is looked up as such.
     pub fn command(&self, job: &Job) -> Command {
         if self.is_action(job) {
-            let mut command = Command::new(&self.runner);
-            command.arg0("vrift-exec").arg(Tool::Script.name()).arg(self.cwd.join(&job.program));
-            command.arg(job.name.as_deref().unwrap_or(job.program.as_os_str())).args(&job.words);
-            command.env(env::CONTEXT, &self.context);
-            return command;
+            return self.action(Tool::Script, &self.cwd.join(&job.program), job.called(), &job.words);
         }
         let mut command = Command::new(&job.program);
         if let Some(name) = &job.name {
@@ -141,9 +136,14 @@ impl Setup {
         command.args(&job.words).env("LD_PRELOAD", &self.preload).env(env::CONTEXT, &self.context);
         command
     }
-}
 
-impl Setup {
+    /// The command that looks up `program`, called `name`, as one action and runs it where that is needed.
+    pub fn action(&self, tool: Tool, program: &Path, name: &OsStr, words: &[OsString]) -> Command {
+        let mut command = Command::new(&self.runner);
+        command.arg0("vrift-exec").arg(tool.name()).arg(program).arg(name).args(words).env(env::CONTEXT, &self.context);
+        command
+    }
+
     /// Whether the shim would make an action of the job's program, were it a part of a build.
     fn is_action(&self, job: &Job) -> bool {
         let name = job.program.as_os_str().as_bytes();

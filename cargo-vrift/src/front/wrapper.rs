@@ -10,9 +10,7 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::Command;
 
-use vrift_core::env;
 use vrift_core::rules::{self, Enclosing};
 use vrift_core::tool::Tool;
 use vrift_core::wire;
@@ -46,17 +44,9 @@ pub fn run(job: &Job, tool: Tool) -> Error {
     if setup.static_program || !has_worker(&setup) {
         return replace(job);
     }
-    let program = setup.cwd.join(&job.program);
-    let mut command = Command::new(setup.runner());
-    command.arg0("vrift-exec").arg(tool.name()).arg(program).arg(name(job)).args(&job.words);
-    command.env(env::CONTEXT, setup.context());
-    let _ = command.exec();
+    // A build tool passes on a name without a folder.
+    let _ = setup.action(tool, &setup.cwd.join(&job.program), job.called(), &job.words).exec();
     replace(job)
-}
-
-/// What the program is called by: a build tool passes on a name without a folder.
-fn name(job: &Job) -> &OsStr {
-    job.name.as_deref().unwrap_or(job.program.as_os_str())
 }
 
 /// Whether the shim is in this process. It hides its variables, but not itself.

@@ -1,11 +1,9 @@
 //! Running a script.
 
 use std::ffi::{OsStr, OsString};
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, ExitStatus};
 
-use vrift_core::env;
 use vrift_core::tool::Tool;
 
 use super::manager::Manager;
@@ -206,10 +204,8 @@ impl Session {
         words: &[OsString],
         more: impl FnOnce(&mut Command),
     ) -> Result<ExitStatus, Error> {
-        let mut command = Command::new(self.runner());
-        command.arg0("vrift-exec").arg(Tool::Script.name()).arg(program).arg(name).args(words);
+        let mut command = self.action(Tool::Script, program, name, words);
         more(&mut command);
-        command.env(env::CONTEXT, self.context());
         front::run_child(command).map_err(|source| Error::Start { path: program.to_owned(), source })
     }
 }

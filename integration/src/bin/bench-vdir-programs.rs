@@ -15,6 +15,7 @@ use integration::checkout::Checkout;
 use integration::command::Cmd;
 use integration::differential::wait_for_vdir;
 use integration::env::TestEnv;
+use integration::npm;
 
 /// Runs a command whenever it reads a line, and tells its exit status and microseconds. What the front end of vrift takes to
 /// start is no part of what is measured.
@@ -52,12 +53,15 @@ fn main() -> Result {
     if source.program == "rg" {
         commands.push(("rg --files", vec![rg.into_os_string(), "--files".into(), "--hidden".into()]));
     }
-    if project.cmd("node").arg("--version").run().is_ok_and(|done| done.status.success()) {
-        commands.push(("node, an app of 400 packages", words("node app.js")));
-    }
+    commands.push(("node, an app of 400 packages", words("node app.js")));
+    let mut jobs: Vec<_> = commands.into_iter().map(|(name, command)| (&project, name, command)).collect();
+    let library = npm::checkout(&env, "library", "library")?;
+    wait_for_vdir(&env, library.dir())?;
+    jobs.push((&library, "tsc", words("node node_modules/typescript/bin/tsc -p . --noEmit")));
+    jobs.push((&library, "eslint", words("node node_modules/eslint/bin/eslint.js src")));
     let mut report = Report::new("bench-vdir-programs", format!("Programs that look at many files, in {}", source.name));
-    for (name, command) in commands {
-        let (plain, shim) = compare(&env, &project, name, &command, runs)?;
+    for (project, name, command) in jobs {
+        let (plain, shim) = compare(&env, project, name, &command, runs)?;
         report
             .row(format!("{name}: alone"), millis(plain), format!("median of {runs}"))
             .row(format!("{name}: under the shim"), millis(shim), "the same output and exit status")

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{bail, ensure};
 use integration::Result;
 use integration::checkout::Checkout;
+use integration::command::within;
 use integration::env::TestEnv;
 use integration::right::Built;
 use integration::small;
@@ -61,16 +62,6 @@ fn readers_never_see_half_a_file() -> Result {
             Ok(())
         })?;
         ensure!(second.output_of("app")? == PRINTS);
-    }
-    Ok(())
-}
-
-/// Waits until it holds.
-fn within(limit: Duration, mut holds: impl FnMut() -> Result<bool>) -> Result {
-    let began = std::time::Instant::now();
-    while !holds()? {
-        ensure!(began.elapsed() < limit, "not within {limit:?}");
-        std::thread::sleep(Duration::from_millis(10));
     }
     Ok(())
 }

@@ -116,7 +116,8 @@ pub fn lookup(worker: &Worker, session: &mut Session, params: LookupParams) -> L
             if let Some(pending) = &mut session.pending {
                 pending.before.sent_ns = now_ns();
             }
-            let by_kernel = worker.past_libc.holds(&key);
+            // Of other tools nobody looks through the kernel: they would run without what the shim does for them.
+            let by_kernel = params.tool == Tool::Script && worker.past_libc.holds(&key);
             LookupResult::Miss(Box::new(MissPlan { key, request, label, reason, build_script, by_kernel }))
         }
     }
