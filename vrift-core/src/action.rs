@@ -29,8 +29,11 @@ pub enum Access {
     Absent,
     /// It was there; its kind was seen, links followed.
     Kind,
-    /// Itself was seen, a link not followed: its kind and, for a link, its target.
+    /// Where it is a link, its target was seen; else its kind.
     Link,
+    /// Itself was seen, a link not followed: its kind, for a link its target. Of a regular file size and times were seen, so that its
+    /// content counts.
+    Itself,
     /// Its entries were listed.
     Listing,
     /// Its content was read.
@@ -57,8 +60,13 @@ pub enum InputState {
     Link(Digest),
     /// A folder whose sorted entry names hash to this.
     Listing(Digest),
-    /// A regular file with this content.
+    /// A regular file with this content. Of scripts and build scripts, which copy files: that nobody may execute.
     Content(Digest),
+    /// The same, where somebody may.
+    Program(Digest),
+    /// Of scripts and build scripts: a regular file that somebody may execute, links followed. [`InputState::Kind`] is one that nobody
+    /// may.
+    Runnable,
     /// Nothing, or what an earlier run of the same command has left there. Of a folder all that is in it.
     Fresh,
 }

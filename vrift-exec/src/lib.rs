@@ -31,6 +31,7 @@ mod surroundings;
 #[allow(unsafe_code)]
 mod tracer;
 
+use vrift_core::action::Tool;
 use vrift_core::context::mode;
 use vrift_core::digest::Digest;
 use vrift_core::tool::WATCH;
@@ -39,7 +40,7 @@ use vrift_store::Cas;
 
 use crate::client::Client;
 use crate::command::Command;
-use crate::stdin::{Input, Unread};
+use crate::stdin::{Input, Relay, Unread};
 
 /// Runs the command that the program's arguments and environment describe: `vrift-exec <kind> <program> <name> <arguments>`.
 /// Returns the exit status; a command that died of a signal makes this process die of the same. With [`WATCH`] for a kind it is
@@ -129,7 +130,12 @@ fn hit(command: &Command, client: &mut Client, plan: &HitPlan) -> u8 {
 }
 
 fn miss(command: &Command, client: &mut Client, plan: MissPlan, unread: Option<Unread>) -> u8 {
-    let finished = match tracer::run(command, &flags::arguments(command), plan.by_kernel || addons::are_there(command)) {
+    let finished = (unread == Some(Unread::Idle)).then(Relay::start).transpose().and_then(|relay| {
+        let finished = tracer::run(command, &flags::arguments(command), plan.by_kernel || addons::are_there(command));
+        let nothing_came = relay.is_none_or(Relay::end);
+        finished.map(|finished| (finished, nothing_came))
+    });
+    let (finished, nothing_came) = match finished {
         Ok(finished) => finished,
         Err(error) => {
             abandon(client, command, &plan, format!("could not be traced: {error}"));
@@ -137,7 +143,12 @@ fn miss(command: &Command, client: &mut Client, plan: MissPlan, unread: Option<U
         }
     };
     let recorded = match flags::restore_dep_info(command) {
-        Ok(()) if unread.is_some_and(|unread| !unread.holds()) => Err("something was read from standard input".to_owned()),
+        Ok(()) if !nothing_came || unread.is_some_and(|unread| !unread.holds(finished.trace.as_ref().ok())) => {
+            Err("something was read from standard input".to_owned())
+        }
+        Ok(()) if matches!(command.tool, Tool::Script | Tool::BuildScript) && stdin::asked_a_person(&finished) => {
+            Err("it opened the terminal".to_owned())
+        }
         Ok(()) => record::record(command, plan.clone(), &finished),
         Err(error) => Err(format!("its dep-info could not be rewritten: {error}")),
     };

@@ -8,6 +8,8 @@
 //! it took nothing: see [`Unread`]. Such a result holds whatever is there, and has a key of its own: the script that found
 //! nothing there may have looked.
 
+mod relay;
+
 use std::fs::File;
 use std::io::{self, IsTerminal, Read, Seek, Write};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -16,10 +18,14 @@ use std::path::Path;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FileType, MemfdFlags, Timestamps};
 use vrift_core::action::Tool;
+use vrift_core::arena::Trace;
 use vrift_core::bytes::ByteText;
 use vrift_core::digest::Digest;
+use vrift_core::event::EventKind;
 
 use crate::command::Command;
+use crate::tracer::Finished;
+pub use relay::Relay;
 
 /// A larger response file is not searched.
 const LARGEST_LIST: u64 = 16 << 20;
@@ -50,7 +56,7 @@ pub enum Unread {
     Terminal(i64),
     /// A file that was read up to here.
     File(u64),
-    /// A pipe or socket that was open and had nothing in it.
+    /// A pipe or socket that was open and had nothing in it; see [`Relay`].
     Idle,
 }
 
@@ -60,9 +66,12 @@ const TERMINAL_STEP: i64 = 8;
 
 impl Unread {
     /// Whether nobody has read. A terminal gets its access time back.
-    pub fn holds(self) -> bool {
+    pub fn holds(self, trace: Option<&Trace>) -> bool {
         let stdin = io::stdin();
-        match self {
+        // Who opens it by a name has an offset of his own.
+        let by_name = |path: &[u8]| path == b"/dev/stdin" || path == b"/dev/fd/0" || is_first_descriptor(path);
+        let untold = trace.is_none_or(|trace| opened(trace, by_name));
+        let unread = match self {
             Self::Terminal(back) => {
                 let unread = rustix::fs::fstat(stdin.as_fd()).is_ok_and(|stat| stat.st_atime == back);
                 if unread {
@@ -71,8 +80,10 @@ impl Unread {
                 unread
             }
             Self::File(at) => rustix::fs::tell(stdin.as_fd()).is_ok_and(|now| now == at),
-            Self::Idle => state(stdin.as_fd()) == Some(PollFlags::empty()),
-        }
+            // The relay tells.
+            Self::Idle => true,
+        };
+        unread && !untold
     }
 
     fn of_terminal(stdin: BorrowedFd<'_>, stat: &rustix::fs::Stat) -> Option<Self> {
@@ -195,6 +206,21 @@ fn read_list(cwd: &Path, name: &[u8]) -> Option<Vec<ByteText>> {
     let text = std::fs::read(path).ok()?;
     let words = text.split(|c| c.is_ascii_whitespace() || matches!(c, b'"' | b'\''));
     Some(std::iter::once(ByteText::from("")).chain(words.filter(|word| !word.is_empty()).map(ByteText::from)).collect())
+}
+
+/// Whether a process of the run opened the terminal itself, to ask a person.
+pub fn asked_a_person(finished: &Finished) -> bool {
+    finished.trace.as_ref().is_ok_and(|trace| opened(trace, |path| path == b"/dev/tty"))
+}
+
+fn opened(trace: &Trace, is_it: impl Fn(&[u8]) -> bool) -> bool {
+    let opens = |kind| matches!(kind, EventKind::OpenRead | EventKind::OpenWrite);
+    trace.events.iter().any(|event| opens(event.kind) && event.errno == 0 && is_it(&event.path))
+}
+
+/// `/proc/<process>/fd/0`.
+fn is_first_descriptor(path: &[u8]) -> bool {
+    path.starts_with(b"/proc/") && path.ends_with(b"/fd/0")
 }
 
 #[cfg(test)]

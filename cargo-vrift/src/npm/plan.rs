@@ -12,7 +12,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 use vrift_core::digest::FieldHasher;
@@ -90,8 +90,12 @@ impl Question<'_> {
         if let Some(plan) = remembered(&kept) {
             return Ok(plan);
         }
+        let asked = SystemTime::now();
         let plan = self.answer(&tools)?;
-        remember(&folder, &kept, &plan);
+        // What was changed while npm read it may be newer than the answer.
+        if plan.files.iter().all(|file| is_older(file, asked)) {
+            remember(&folder, &kept, &plan);
+        }
         Ok(plan)
     }
 
@@ -177,6 +181,14 @@ fn stamp(path: &Path) -> String {
             format!("{dev} {ino} {size} {}.{} {}.{}", meta.mtime(), meta.mtime_nsec(), meta.ctime(), meta.ctime_nsec())
         },
     )
+}
+
+/// Whether the file was last changed well before `when`, in any clock that file systems stamp with, or is not there.
+fn is_older(file: &Path, when: SystemTime) -> bool {
+    const GRAIN: Duration = Duration::from_millis(20);
+    let Ok(meta) = fs::metadata(file) else { return true };
+    let since = Duration::new(meta.ctime().try_into().unwrap_or(0), meta.ctime_nsec().try_into().unwrap_or(0));
+    UNIX_EPOCH + since + GRAIN < when
 }
 
 fn remembered(file: &Path) -> Option<Plan> {

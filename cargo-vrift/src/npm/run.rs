@@ -172,7 +172,8 @@ fn join(steps: &[Step], main: &str) -> Option<Step> {
         script +=
             &if at + 1 < steps.len() { format!("{shell} -c {text} || exit $?; ") } else { format!("exec {shell} -c {text}") };
     }
-    Some(Step { script, banner: steps.first()?.banner.clone(), ..whole.clone() })
+    // A person's own shell need not understand this; it gets the scripts alone.
+    Some(Step { shell: "sh".to_owned(), script, banner: steps.first()?.banner.clone(), ..whole.clone() })
 }
 
 /// As one word of a shell.

@@ -15,6 +15,7 @@ mod notices_scripts;
 mod npm_breaks;
 mod npm_notices;
 mod npm_restore;
+mod npm_steers;
 mod restore;
 mod restore_atomic;
 mod restore_shared;

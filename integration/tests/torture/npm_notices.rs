@@ -156,7 +156,22 @@ fn standard_input() -> Result {
         let done = ours.sh("printf 'rest\\n' | (vrift run quiet; cat)").ok()?;
         ensure!(done.stdout.ends_with("said\nrest\n"), "{}", done.all());
     }
+    // Whoever opens it by its name has an offset of his own.
+    let ours = package(&env, "b", &[("named", "node -e \"console.log(fs.readFileSync('/dev/stdin','utf8'))\"")])?;
+    for word in ["one", "two"] {
+        let done = ours.sh(&format!("echo {word} > in; vrift run named < in")).ok()?;
+        ensure!(done.stdout.contains(word), "{}", done.all());
+    }
+    // Who keeps a pipe open may answer later. What he says behind that is for whoever reads next.
+    let ours = package(&env, "c", &[("ask", "read line; echo \"got $line\""), ("quiet", "sleep 0.5; echo said")])?;
+    for word in ["one", "two"] {
+        let done = ours.sh(&format!("(sleep 0.3; echo {word}; sleep 1) | vrift run ask")).ok()?;
+        ensure!(done.stdout.ends_with(&format!("got {word}\n")), "{}", done.all());
+        let done = ours.sh("(sleep 0.3; echo rest; sleep 1) | (vrift run quiet; cat)").ok()?;
+        ensure!(done.stdout.ends_with("said\nrest\n"), "{}", done.all());
+    }
     // A pipe that nobody writes to, as many who start builds leave it.
+    let ours = package(&env, "d", &[("quiet", "echo said")])?;
     let idle = "mkfifo p; sleep 30 > p & vrift run quiet < p; kill $!; rm p";
     ours.sh(idle).ok()?;
     let again = ours.sh(idle).ok()?;

@@ -7,6 +7,7 @@ mod argv;
 mod environment;
 #[cfg(feature = "std")]
 mod label;
+mod places;
 mod programs;
 #[cfg(feature = "std")]
 mod script;
@@ -16,6 +17,7 @@ pub use argv::{is_for_this_processor, is_of_configure, is_probe, request_argv};
 pub use environment::{is_session_noise, key_env, reads_env_by_name, sounds_secret, unimportant_read};
 #[cfg(feature = "std")]
 pub use label::label;
+pub use places::is_of_the_kernel;
 pub use programs::{
     Enclosing, classify, configures, is_archiver, is_c_compiler, is_c_driver, is_listed, is_mode_attribute, makes_objects,
     maps_paths,

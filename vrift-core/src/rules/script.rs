@@ -12,21 +12,17 @@ use super::environment::is_session_noise;
 use crate::bytes::ByteText;
 use crate::paths::{AbsPath, Root, Roots};
 
-/// Variables that tell one run of a continuous integration from another, and where its runner keeps things.
+/// Variables that tell one run of a continuous integration from another, and where its runner keeps things. The numbers that runs are
+/// counted by are not among them: they end up in versions.
 const NOISE: &[&str] = &[
     "ACTIONS_CACHE_URL",
     "ACTIONS_RUNTIME_TOKEN",
     "ACTIONS_RUNTIME_URL",
     "BUILDKITE_BUILD_ID",
-    "BUILDKITE_BUILD_NUMBER",
     "BUILDKITE_BUILD_URL",
     "BUILDKITE_JOB_ID",
     "BUILD_BUILDID",
-    "BUILD_ID",
-    "BUILD_NUMBER",
-    "BUILD_TAG",
     "BUILD_URL",
-    "CIRCLE_BUILD_NUM",
     "CIRCLE_BUILD_URL",
     "CIRCLE_WORKFLOW_ID",
     "CIRCLE_WORKFLOW_JOB_ID",
@@ -35,13 +31,14 @@ const NOISE: &[&str] = &[
     "CI_JOB_TOKEN",
     "CI_JOB_URL",
     "CI_PIPELINE_ID",
-    "CI_PIPELINE_IID",
     "CI_PIPELINE_URL",
     "GITHUB_ACTION",
     "GITHUB_ENV",
     "GITHUB_OUTPUT",
     "GITHUB_PATH",
     "GITHUB_RETENTION_DAYS",
+    "GITHUB_RUN_ATTEMPT",
+    "GITHUB_RUN_ID",
     "GITHUB_STATE",
     "GITHUB_STEP_SUMMARY",
     "NODE_COMPILE_CACHE",
@@ -58,7 +55,11 @@ const CACHES: &[&[&[u8]]] = &[
     &[b"node_modules", b".vite"],
     &[b"node_modules", b".vite-temp"],
     &[b"node_modules", b".vitest"],
-    &[b".next", b"cache"],
+    // What a page was made from (`fetch-cache`, `images`) is in its neighbours.
+    &[b".next", b"cache", b"webpack"],
+    &[b".next", b"cache", b"swc"],
+    &[b".next", b"cache", b"eslint"],
+    &[b".next", b"cache", b"turbopack"],
     &[b".nuxt", b"cache"],
     &[b".angular", b"cache"],
     &[b".parcel-cache"],
@@ -164,10 +165,20 @@ mod tests {
     fn settings_add_to_both_sides() {
         let lines = ScriptRules::lines(&["SENTRY_*".into()], &["TERM".into()], &[".mine".into(), "gen/*.cache".into()]);
         let rules = ScriptRules::parse(&lines);
-        for name in ["SENTRY_DSN", "GITHUB_RUN_ID", "PWD", "CI_JOB_ID", "VRIFT_CONTEXT"] {
+        for name in ["SENTRY_DSN", "GITHUB_RUN_ID", "CLAUDE_CODE_ENTRYPOINT", "PWD", "CI_JOB_ID", "VRIFT_CONTEXT"] {
             assert!(rules.is_noise(name.as_bytes()), "{name}");
         }
-        for name in ["TERM", "NODE_ENV", "GITHUB_SHA", "CI", "npm_config_user_agent", "FORCE_COLOR"] {
+        for name in [
+            "TERM",
+            "NODE_ENV",
+            "GITHUB_SHA",
+            "GITHUB_RUN_NUMBER",
+            "GEMINI_API_KEY",
+            "SESSION_TTL",
+            "CI",
+            "npm_config_user_agent",
+            "FORCE_COLOR",
+        ] {
             assert!(!rules.is_noise(name.as_bytes()), "{name}");
         }
     }
@@ -182,7 +193,7 @@ mod tests {
             "/w/a/node_modules/.cache",
             "/w/a/p/x/node_modules/.cache/babel/1",
             "/w/a/.eslintcache",
-            "/w/a/.next/cache/x",
+            "/w/a/.next/cache/webpack/x",
             "/w/a/.mine/x",
             "/w/a/gen/x.cache",
             "/tmp/jest_rs/x",
@@ -190,9 +201,15 @@ mod tests {
         ] {
             assert!(is(path), "{path}");
         }
-        for path in
-            ["/w/a/.cache", "/w/a/node_modules/x", "/w/a/tsconfig.tsbuildinfo", "/w/a/.next/x", "/x/.eslintcache", "/tmp/x"]
-        {
+        for path in [
+            "/w/a/.cache",
+            "/w/a/node_modules/x",
+            "/w/a/tsconfig.tsbuildinfo",
+            "/w/a/.next/x",
+            "/w/a/.next/cache/fetch-cache/x",
+            "/x/.eslintcache",
+            "/tmp/x",
+        ] {
             assert!(!is(path), "{path}");
         }
         assert!(is_build_info(b"tsconfig.app.tsbuildinfo"));

@@ -34,7 +34,11 @@ impl Ahead {
                     continue;
                 }
                 let candidate = worker.candidates.add_stored(stored);
-                let read = candidate.record.inputs.iter().filter(|input| matches!(input.state, InputState::Content(_)));
+                let read = candidate
+                    .record
+                    .inputs
+                    .iter()
+                    .filter(|input| matches!(input.state, InputState::Content(_) | InputState::Program(_)));
                 for input in read.filter(|input| input.path.root() == Some(Root::Cargo)) {
                     if let Some(path) = roots.expand_path(&input.path) {
                         worker.digests.ask_shared(path.as_bytes());

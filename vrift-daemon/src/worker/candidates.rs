@@ -49,7 +49,7 @@ impl Candidate {
             let own = input.path.root().is_some_and(Root::per_checkout);
             match input.state {
                 // What people edit comes first, for it tells most candidates of a key apart.
-                InputState::Content(_) if own => 0_u8,
+                InputState::Content(_) | InputState::Program(_) if own => 0_u8,
                 _ if own => 1,
                 _ => 2,
             }

@@ -159,6 +159,8 @@ pub fn state_name(state: &InputState) -> String {
         InputState::Link(digest) => format!("a link {}", digest.short()),
         InputState::Listing(digest) => format!("entries {}", digest.short()),
         InputState::Content(digest) => digest.short(),
+        InputState::Program(digest) => format!("{}, which may be executed", digest.short()),
+        InputState::Runnable => "a file that may be executed".to_owned(),
         InputState::Fresh => "absent or its own".to_owned(),
     }
 }

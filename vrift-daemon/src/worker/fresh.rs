@@ -163,9 +163,18 @@ pub fn names(
         }
     }
     names.sort_unstable();
+    Ok(digest(&names))
+}
+
+/// What [`names`] gives for a folder in which there is nothing else.
+pub fn no_names() -> Digest {
+    digest(&[])
+}
+
+fn digest(names: &[Vec<u8>]) -> Digest {
     let mut hasher = FieldHasher::new("vrift-listing-1");
-    for name in &names {
+    for name in names {
         hasher.field(name);
     }
-    Ok(hasher.finish())
+    hasher.finish()
 }

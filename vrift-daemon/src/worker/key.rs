@@ -27,7 +27,7 @@ use vrift_core::wire::LookupParams;
 use super::processor;
 
 /// Keeps these digests apart from any other; a new number makes every stored action unreachable.
-const DOMAIN: &str = "vrift-action-1";
+const DOMAIN: &str = "vrift-action-2";
 
 /// What is asked for, without this checkout's paths.
 pub fn request(params: &LookupParams, program_digest: Digest) -> Request {

@@ -19,7 +19,7 @@ use super::evidence::Before;
 use super::fresh;
 use super::session::{Pending, Session};
 use super::sight::{Sight, is_absent, kind_name, look, look_itself};
-use super::world::link_digest;
+use super::world::{link_digest, minds_modes};
 
 /// Why a run is not stored: one sentence.
 type Reason = String;
@@ -142,8 +142,16 @@ impl Finder<'_> {
                 Ok(_) => Err(format!("{path} appeared while it ran")),
                 Err(e) => Err(format!("cannot look at {path}: {e}")),
             },
-            Access::Kind => Ok(InputState::Kind(self.look(path)?.kind)),
+            Access::Kind => {
+                let sight = self.look(path)?;
+                let runnable = sight.is_file() && sight.is_runnable() && minds_modes(self.params.plan.request.tool);
+                Ok(if runnable { InputState::Runnable } else { InputState::Kind(sight.kind) })
+            }
             Access::Link => self.link(path),
+            Access::Itself => match self.link(path)? {
+                InputState::Itself(FileKind::File) => self.content(path),
+                state => Ok(state),
+            },
             Access::Listing => self.listing(path),
             Access::Content => self.content(path),
             Access::Fresh => Ok(self.fresh(path)),
@@ -197,7 +205,11 @@ impl Finder<'_> {
             return InputState::Fresh;
         }
         let holds = |claim: &InputClaim| claim.path.below(path).is_some_and(|rest| !rest.is_empty());
-        InputState::Kind(if self.params.inputs.iter().any(holds) { FileKind::Dir } else { FileKind::File })
+        if self.params.inputs.iter().any(holds) {
+            // It was removed with all that was in it.
+            return InputState::Listing(fresh::no_names());
+        }
+        InputState::Kind(FileKind::File)
     }
 
     /// The names in a folder in which the run itself made or removed some. Its times say nothing then: nothing that came since the
@@ -241,7 +253,8 @@ impl Finder<'_> {
         if !held {
             return Err(format!("{path} changed while it ran"));
         }
-        Ok(InputState::Content(known.digest))
+        let runnable = sight.is_runnable() && minds_modes(self.params.plan.request.tool);
+        Ok(if runnable { InputState::Program(known.digest) } else { InputState::Content(known.digest) })
     }
 
     /// An input that the run left as an output with the same content, say.

@@ -30,6 +30,11 @@ impl Sight {
         self.kind == FileKind::File
     }
 
+    /// Whether somebody may execute it. Other permissions differ between users and umasks.
+    pub fn is_runnable(&self) -> bool {
+        self.stamp.mode & 0o111 != 0
+    }
+
     /// The permission bits.
     pub fn permissions(&self) -> u32 {
         self.stamp.mode & 0o7777

@@ -161,6 +161,8 @@ impl<'a> World<'a> {
                 Err(Ok(sight)) => Verdict::Differs(kind_name(sight.kind).to_owned()),
                 Err(Err(e)) => Verdict::Differs(e.to_string()),
             },
+            InputState::Kind(FileKind::File) if self.minds_modes() => self.compare_mode(path, shared, false),
+            InputState::Runnable => self.compare_mode(path, shared, true),
             InputState::Kind(kind) => same_kind(self.kind(path, shared, true), *kind),
             InputState::Itself(kind) => same_kind(self.kind(path, shared, false), *kind),
             InputState::Link(wanted) => match fs::read_link(as_path(path)) {
@@ -170,9 +172,29 @@ impl<'a> World<'a> {
                 Err(_) => Verdict::Differs("no link".to_owned()),
             },
             InputState::Listing(wanted) => self.compare_listing(path, shared, wanted),
-            InputState::Content(wanted) => self.compare_content(path, shared, wanted, read),
+            InputState::Content(wanted) | InputState::Program(wanted) => match self.compare_content(path, shared, wanted, read) {
+                Verdict::Same if self.minds_modes() => {
+                    self.compare_mode(path, shared, matches!(recorded, InputState::Program(_)))
+                }
+                verdict => verdict,
+            },
             // What the result's own outputs say of it; see `fresh`.
             InputState::Fresh => Verdict::Differs("not known".to_owned()),
+        }
+    }
+
+    /// Whether this kind of program may carry a file's mode over to what it makes.
+    fn minds_modes(&self) -> bool {
+        minds_modes(self.tool)
+    }
+
+    fn compare_mode(&self, path: &[u8], shared: bool, runnable: bool) -> Verdict {
+        match self.look(path, shared, true) {
+            Ok(sight) if !sight.is_file() => Verdict::Differs(kind_name(sight.kind).to_owned()),
+            Ok(sight) if sight.is_runnable() == runnable => Verdict::Same,
+            Ok(_) if runnable => Verdict::Differs("a file that nobody may execute".to_owned()),
+            Ok(_) => Verdict::Differs("a file that may be executed".to_owned()),
+            Err(e) => differs(&e),
         }
     }
 
@@ -276,6 +298,11 @@ impl<'a> World<'a> {
         let innermost = self.roots.iter().find(|(_, at)| path.starts_with(at.as_bytes()));
         innermost.is_some_and(|(root, _)| *root == Root::Tmp)
     }
+}
+
+/// See [`World::minds_modes`]. Compilers look at content alone.
+pub fn minds_modes(tool: Tool) -> bool {
+    matches!(tool, Tool::Script | Tool::BuildScript)
 }
 
 fn same_kind(found: io::Result<FileKind>, wanted: FileKind) -> Verdict {

@@ -7,6 +7,7 @@ use vrift_core::arena::{Event, Trace};
 use vrift_core::context::Field;
 use vrift_core::event::{EventKind, flag};
 use vrift_core::paths::AbsPath;
+use vrift_core::rules;
 use vrift_core::wire::InputClaim;
 
 use super::Reason;
@@ -70,15 +71,18 @@ pub struct Seen {
     listed: HashSet<AbsPath>,
     /// Folders that the run made, and files that it put in place by a rename.
     made: HashSet<AbsPath>,
+    /// Those that it made as folders.
+    made_folders: HashSet<AbsPath>,
+    /// Where something was to be made, and a folder on the way was missing.
+    nowhere: Vec<AbsPath>,
+    /// Folders above the checkout whose names count, all of them; see [`SOUGHT_ABOVE`].
+    listed_above: HashSet<AbsPath>,
     /// Folders whose listing does not matter to this tool.
     unlisted: HashSet<Vec<u8>>,
     /// rustc's incremental folder, and whether state from an earlier run was in it.
     pub incremental: Option<AbsPath>,
     pub incremental_loaded: bool,
 }
-
-/// Folders of the kernel: what is in them describes this machine and process, not the project.
-const KERNEL: [&str; 3] = ["/proc", "/sys", "/dev"];
 
 pub fn collect(command: &Command, trace: &Trace) -> Result<Seen, Reason> {
     let mut seen = Seen {
@@ -89,7 +93,11 @@ pub fn collect(command: &Command, trace: &Trace) -> Result<Seen, Reason> {
     let mut resolver = Resolver::default();
     let context = command.context();
     let failed = failed_executions(&trace.events);
+    let mut programs: HashMap<u32, &[u8]> = HashMap::new();
     for (index, event) in trace.events.iter().enumerate() {
+        if event.kind == EventKind::SignIn {
+            programs.insert(event.pid, &event.path);
+        }
         // A script's interpreter is no part of the key, and nobody announces it.
         let program = event.kind == EventKind::SignIn && !command.tool.is_rust();
         if !(is_about_a_path(event.kind) || program) || event.path == context.get(Field::Shim) {
@@ -98,9 +106,7 @@ pub fn collect(command: &Command, trace: &Trace) -> Result<Seen, Reason> {
         let Some(path) = resolver.clean(&event.path) else {
             return Err(format!("it used a path that makes no sense: {}", String::from_utf8_lossy(&event.path)));
         };
-        if KERNEL.iter().any(|root| {
-            path.as_bytes().strip_prefix(root.as_bytes()).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
-        }) {
+        if rules::is_of_the_kernel(path.as_bytes()) {
             continue;
         }
         let errno = failed.get(&index).copied().unwrap_or(event.errno);
@@ -115,6 +121,9 @@ pub fn collect(command: &Command, trace: &Trace) -> Result<Seen, Reason> {
         if event.kind == EventKind::List && seen.is_made(&path) {
             seen.listed.insert(path.clone());
         }
+        if event.kind == EventKind::List && !seeks_above(command.tool, programs.get(&event.pid).copied()) {
+            seen.listed_above.insert(path.clone());
+        }
         if command.tool == Tool::Script && command.script.is_cache(&path, &command.roots) {
             continue;
         }
@@ -124,6 +133,7 @@ pub fn collect(command: &Command, trace: &Trace) -> Result<Seen, Reason> {
         note(&mut seen, event, errno, path);
     }
     searched_by_loader(command, &mut seen);
+    missing_folders(&mut seen);
     if command.tool == Tool::Script {
         script::adopt_emptied(command, &mut seen);
     }
@@ -146,6 +156,17 @@ fn searched_by_loader(command: &Command, seen: &mut Seen) {
             let Ok(candidate) = AbsPath::resolve(folder, library.file_name()) else { continue };
             let facts = seen.paths.entry(candidate).or_default();
             facts.before.get_or_insert(Access::Absent);
+        }
+    }
+}
+
+/// What could not be made for want of its folder could be made where that is.
+fn missing_folders(seen: &mut Seen) {
+    for path in std::mem::take(&mut seen.nowhere) {
+        let Some(folder) = path.parent() else { continue };
+        // A folder that is there and that the run did not make was there all along: something else was missing.
+        if seen.made.contains(&folder) || folder.as_path().symlink_metadata().is_err() {
+            seen.paths.entry(folder).or_default().before.get_or_insert(Access::Absent);
         }
     }
 }
@@ -198,7 +219,10 @@ fn changes_names(event: &Event) -> bool {
 
 fn note(seen: &mut Seen, event: &Event, errno: u16, path: AbsPath) {
     let incremental = seen.incremental.as_ref().is_some_and(|dir| path.below(dir).is_some());
-    if let Some(access) = look(event.kind, errno) {
+    if i32::from(errno) == libc::ENOENT && makes(event.kind) {
+        seen.nowhere.push(path.clone());
+    }
+    if let Some(access) = look(event.kind, errno).or_else(|| attempted(&path, errno)) {
         let known = seen.paths.get(&path).copied().unwrap_or_default();
         // Where a change that was foretold brought nothing about, what is missing was missing before.
         let missing = access == Access::Absent && known.foretold && !known.foretold_gone && !known.existed;
@@ -225,9 +249,6 @@ fn note(seen: &mut Seen, event: &Event, errno: u16, path: AbsPath) {
         };
         return;
     }
-    if errno != 0 {
-        return;
-    }
     let in_made = seen.is_made(&path);
     let facts = seen.paths.entry(path.clone()).or_default();
     let first = !facts.changed && !in_made;
@@ -246,6 +267,7 @@ fn note(seen: &mut Seen, event: &Event, errno: u16, path: AbsPath) {
         }
         EventKind::Mkdir if !doubtful => {
             facts.changed = true;
+            seen.made_folders.insert(path.clone());
             seen.made.insert(path);
             return;
         }
@@ -261,7 +283,7 @@ fn note(seen: &mut Seen, event: &Event, errno: u16, path: AbsPath) {
         }
         EventKind::RenameTo => {
             facts.opened = false;
-            facts.existed |= first && doubtful;
+            facts.existed |= first && event.flags & flag::EXISTED != 0;
             facts.changed = true;
             if !doubtful {
                 seen.made.insert(path);
@@ -271,6 +293,15 @@ fn note(seen: &mut Seen, event: &Event, errno: u16, path: AbsPath) {
         _ => {}
     }
     facts.changed = true;
+}
+
+fn makes(kind: EventKind) -> bool {
+    matches!(kind, EventKind::OpenWrite | EventKind::Mkdir | EventKind::LinkTo | EventKind::RenameTo)
+}
+
+/// What a change that failed for whatever reason tells of its path.
+fn attempted(path: &AbsPath, errno: u16) -> Option<Access> {
+    (errno != 0).then(|| if path.as_path().symlink_metadata().is_ok() { Access::Kind } else { Access::Absent })
 }
 
 /// The look that tells more. What was listed is a folder, of which a `stat` tells less.
@@ -285,11 +316,14 @@ fn look(kind: EventKind, errno: u16) -> Option<Access> {
         EventKind::OpenRead | EventKind::Library | EventKind::Exec | EventKind::SignIn | EventKind::LinkFrom => Access::Content,
         EventKind::Stat => Access::Content,
         EventKind::Access => Access::Kind,
-        EventKind::Lstat | EventKind::Readlink => Access::Link,
+        EventKind::Lstat => Access::Itself,
+        EventKind::Readlink => Access::Link,
         EventKind::List => Access::Listing,
         // What a failed attempt to change tells of the path.
         EventKind::Mkdir if errno == libc::EEXIST => return Some(Access::Kind),
         EventKind::OpenWrite if errno == libc::EEXIST => return Some(Access::Kind),
+        // A folder that is not empty, and may be so another time.
+        EventKind::Remove if matches!(errno, libc::ENOTEMPTY | libc::EEXIST) => return Some(Access::Listing),
         EventKind::OpenWrite | EventKind::RenameFrom | EventKind::Remove | EventKind::Modify
             if matches!(errno, libc::ENOENT | libc::ENOTDIR) =>
         {
@@ -343,13 +377,22 @@ impl Seen {
         false
     }
 
+    /// Whether the run made the path as a folder.
+    pub fn is_made_folder(&self, path: &AbsPath) -> bool {
+        self.made_folders.contains(path)
+    }
+
     /// What somebody who listed a folder above the checkout may have found there, or not.
-    pub fn sought_above(&self, folder: &AbsPath) -> impl Iterator<Item = InputClaim> {
+    pub fn sought_above(&self, folder: &AbsPath, access: Access) -> Vec<InputClaim> {
+        if self.listed_above.contains(folder) {
+            return vec![InputClaim { path: folder.clone(), access }];
+        }
         let paths = SOUGHT_ABOVE.into_iter().filter_map(|name| AbsPath::resolve(folder, name.as_bytes()).ok());
-        paths.filter(|path| !self.paths.contains_key(path)).map(|path| {
+        let claim = |path: AbsPath| {
             let access = if path.as_path().symlink_metadata().is_ok() { Access::Kind } else { Access::Absent };
             InputClaim { path, access }
-        })
+        };
+        paths.filter(|path| !self.paths.contains_key(path)).map(claim).collect()
     }
 
     /// Whether the run of a compiler or the like changed a file of which it used the content, or may have. (Of other programs
@@ -388,7 +431,7 @@ impl Seen {
             }
             if access != Access::Absent && above_a_checkout(command, path) {
                 if access == Access::Listing {
-                    claims.extend(self.sought_above(path));
+                    claims.extend(self.sought_above(path, access));
                 }
                 continue;
             }
@@ -396,6 +439,16 @@ impl Seen {
         }
         claims
     }
+}
+
+/// Whether a program that lists a folder above the checkout does so to find what is in [`SOUGHT_ABOVE`]: a compiler, or what resolves
+/// modules. Of any other program nobody knows what it looks for.
+fn seeks_above(tool: Tool, program: Option<&[u8]>) -> bool {
+    const RESOLVERS: [&[u8]; 8] = [b"node", b"nodejs", b"bun", b"deno", b"esbuild", b"tsgo", b"tsc", b"rspack"];
+    if !matches!(tool, Tool::Script | Tool::BuildScript) {
+        return true;
+    }
+    program.and_then(|path| path.rsplit(|c| *c == b'/').next()).is_some_and(|name| RESOLVERS.contains(&name))
 }
 
 /// What tools look for in the folders above a project. A bundler that lists these folders does not ask for the files one by one,

@@ -15,6 +15,7 @@ mod said;
 mod script;
 mod whole;
 
+use vrift_core::action::Tool;
 use vrift_core::context::Field;
 use vrift_core::paths::{AbsPath, Root};
 use vrift_core::wire::{MissPlan, RecordParams};
@@ -40,6 +41,9 @@ pub fn record(command: &Command, plan: MissPlan, finished: &Finished) -> Result<
     whole::check(finished, trace)?;
     native::check_clock(trace)?;
     let seen = accesses::collect(command, trace)?;
+    if command.tool == Tool::Script {
+        script::check_dates(command, trace, &seen)?;
+    }
     let env_closed = programs::examine(command, trace, &seen)?;
     let env = environment::inputs(command, trace, env_closed);
     let cas = Cas::open(command.source.as_path());

@@ -11,8 +11,8 @@
 //! - what was read before it was changed (a counter, a cache): its content before, which the worker must have known;
 //! - what would have been kept, had it been there: opened for appending or updating, or opened for reading in vain. Its absence
 //!   counts;
-//! - a single file that a script looks for, or lists the folder of, and then makes there: its absence counts. The next run then
-//!   sees it there, and if that merely looks again, what it leaves holds from then on;
+//! - a single file that a script looks for, or lists the folder of, and then makes there: its absence counts, and in the next run,
+//!   which sees it there and replaces it, that it is there;
 //! - a folder that it lists before it has put everything in it: the names that were there may have gone anywhere;
 //! - what it removes, and no earlier run had left: the next run would not find it.
 //!
@@ -23,10 +23,13 @@ use std::collections::BTreeSet;
 use std::fs;
 
 use vrift_core::action::Access;
+use vrift_core::arena::Trace;
+use vrift_core::event::EventKind;
 use vrift_core::paths::{AbsPath, Root};
 use vrift_core::rules;
 use vrift_core::wire::InputClaim;
 
+use super::Reason;
 use super::accesses::{PathFacts, Seen, above_a_checkout};
 use crate::command::Command;
 
@@ -39,10 +42,31 @@ pub fn claims(command: &Command, seen: &Seen) -> Vec<InputClaim> {
         if access == Access::Absent || !above_a_checkout(command, path) {
             claims.push(InputClaim { path: path.clone(), access });
         } else if matches!(access, Access::Listing | Access::Names) {
-            claims.extend(seen.sought_above(path));
+            claims.extend(seen.sought_above(path, access));
         }
     }
     claims
+}
+
+/// Programs that leave something as it is because of its time.
+const DATERS: [&[u8]; 7] = [b"make", b"gmake", b"bmake", b"pmake", b"ninja", b"ninja-build", b"samu"];
+
+/// Refuses a run in which Make or its like may have taken a file for old enough. Times are no inputs, so that what such a run left out
+/// would be left out where it is needed.
+pub fn check_dates(command: &Command, trace: &Trace, seen: &Seen) -> Result<(), Reason> {
+    let is_dater = |path: &[u8]| path.rsplit(|c| *c == b'/').next().is_some_and(|name| DATERS.contains(&name));
+    let Some(project) = command.roots.get(Root::Project) else { return Ok(()) };
+    if !trace.events.iter().any(|event| event.kind == EventKind::SignIn && is_dater(&event.path)) {
+        return Ok(());
+    }
+    let dated = |path: &AbsPath, facts: &PathFacts| {
+        let looked = matches!(facts.before, Some(Access::Content | Access::Itself));
+        looked && !facts.read && !facts.changed && path.below(project).is_some() && path.as_path().is_file()
+    };
+    match seen.paths.iter().find(|(path, facts)| dated(path, facts)) {
+        Some((path, _)) => Err(format!("it may have left something as it is because of the time of {path}")),
+        None => Ok(()),
+    }
 }
 
 fn of_seen(seen: &Seen, path: &AbsPath, facts: &PathFacts) -> Option<Access> {
@@ -55,13 +79,14 @@ fn of_seen(seen: &Seen, path: &AbsPath, facts: &PathFacts) -> Option<Access> {
 fn of_changed(seen: &Seen, path: &AbsPath, facts: &PathFacts) -> Option<Access> {
     let listed =
         path.parent().and_then(|parent| seen.paths.get(&parent)).is_some_and(|above| above.before == Some(Access::Listing));
-    let looked = facts.before.is_some() || listed;
+    // Who removes something or makes a folder, and succeeds, has seen what was there.
+    let looked = facts.before.is_some() || listed || facts.removed || seen.is_made_folder(path);
     if facts.was_there() {
         if facts.content_kept || facts.read {
             return Some(Access::Before);
         }
-        // Its name was seen beside others, and it was not swept away with them.
-        if listed && !facts.removed && facts.opened {
+        // Its name was seen, and it was not swept away with others.
+        if !facts.removed && (listed || (facts.before.is_some() && is_single(seen, path))) {
             return Some(Access::Kind);
         }
     } else {
@@ -73,9 +98,11 @@ fn of_changed(seen: &Seen, path: &AbsPath, facts: &PathFacts) -> Option<Access> 
     looked.then_some(Access::Fresh)
 }
 
-/// Whether the path is neither a folder that the run made, nor in one.
+/// Whether the path is neither a folder that the run made, nor in one. A file that a rename put there is a file.
 fn is_single(seen: &Seen, path: &AbsPath) -> bool {
-    !rules::is_build_info(path.file_name()) && !seen.is_made(path)
+    let in_made = path.parent().is_some_and(|folder| seen.is_made(&folder));
+    let is_made_folder = || seen.is_made(path) && path.as_path().is_dir();
+    !rules::is_build_info(path.file_name()) && !in_made && !is_made_folder()
 }
 
 /// Folders of the project that were there, and of whose content nothing is left as it was. They are the run's own: it would make

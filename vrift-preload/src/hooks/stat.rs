@@ -261,7 +261,7 @@ unsafe fn resolved_path(trace: &Trace, path: *const c_char, result: *mut c_char)
 
 fn folders(trace: &Trace, whole: &[u8]) {
     for (at, _) in whole.iter().enumerate().skip(1).filter(|(_, c)| **c == b'/') {
-        trace.known_path(EventKind::Lstat, 0, &whole[..at]);
+        trace.known_path(EventKind::Readlink, 0, &whole[..at]);
     }
 }
 
@@ -273,7 +273,7 @@ fn folders_until_missing(trace: &Trace, whole: &[u8]) {
         to.copy_from_slice(folder);
         // SAFETY: zeroes follow the name in the room.
         let missing = unsafe { crate::sys::access(libc::AT_FDCWD, room.as_ptr().cast(), libc::F_OK) };
-        trace.known_path(EventKind::Lstat, (-missing) as u16, folder);
+        trace.known_path(EventKind::Readlink, (-missing) as u16, folder);
         if missing != 0 || at + 1 >= room.len() {
             return;
         }
@@ -289,7 +289,7 @@ fn links(trace: &Trace, path: &[u8]) {
     to.copy_from_slice(path);
     for _ in 0..LONGEST_CHAIN {
         let Ok(name) = CStr::from_bytes_until_nul(&here) else { return };
-        trace.known_path(EventKind::Lstat, 0, name.to_bytes());
+        trace.known_path(EventKind::Readlink, 0, name.to_bytes());
         let mut room = [0; path::ROOM];
         let Some(target) = crate::sys::readlink(name, &mut room) else { return };
         let folder =

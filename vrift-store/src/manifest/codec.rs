@@ -226,6 +226,8 @@ impl Writer {
             InputState::Itself(FileKind::Symlink) => (10, None),
             InputState::Itself(FileKind::Other) => (11, None),
             InputState::Fresh => (12, None),
+            InputState::Program(digest) => (13, Some(digest)),
+            InputState::Runnable => (14, None),
         };
         self.0.push(tag);
         if let Some(digest) = digest {
@@ -372,6 +374,8 @@ impl<'a> Reader<'a> {
             10 => InputState::Itself(FileKind::Symlink),
             11 => InputState::Itself(FileKind::Other),
             12 => InputState::Fresh,
+            13 => InputState::Program(self.digest()?),
+            14 => InputState::Runnable,
             _ => return Err(DecodeError::Unknown("kind of input")),
         })
     }

@@ -1,5 +1,6 @@
 //! Putting whatever kind of output in place, and all outputs of an action.
 
+use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
@@ -27,12 +28,18 @@ pub struct StepFailure {
 }
 
 impl Cas {
-    /// Does all steps: first what is to be gone, innermost first, then the rest in order. Stops at the first failure; what
-    /// was restored until then stays, for the command that now runs for real writes it again.
+    /// Does all steps: first what is to be gone, innermost first, then the rest in order. Nothing is touched where a folder is in
+    /// the way, or holds more than what is to be gone. Stops at the first failure; what was restored until then stays, for the
+    /// command that now runs for real writes it again.
     ///
     /// # Errors
     /// [`StepFailure`].
     pub fn restore_all(&self, steps: &[RestoreStep], roots: &Roots) -> Result<(), StepFailure> {
+        let gone: HashSet<&Path> =
+            steps.iter().filter(|step| step.state == OutputState::Removed).map(|step| step.path.as_path()).collect();
+        for (index, step) in steps.iter().enumerate() {
+            possible(step, &gone).map_err(|error| StepFailure { step: index, error })?;
+        }
         let removals = steps.iter().enumerate().rev().filter(|(_, step)| step.state == OutputState::Removed);
         let others = steps.iter().enumerate().filter(|(_, step)| step.state != OutputState::Removed);
         for (index, step) in removals.chain(others) {
@@ -59,6 +66,24 @@ impl Cas {
             OutputState::Symlink { target } => restore_symlink(dest, target, roots),
             OutputState::Removed => remove(dest),
         }
+    }
+}
+
+/// Finds out whether a folder stands in the way of a step: the command that then runs for real is to find all as it was.
+fn possible(step: &RestoreStep, gone: &HashSet<&Path>) -> Result<(), RestoreError> {
+    let dest = step.path.as_path();
+    let meta = || fs::symlink_metadata(dest);
+    match &step.state {
+        OutputState::Dir { .. } if meta().is_ok_and(|meta| !meta.is_dir()) => {
+            Err(RestoreError::Invalid { path: dest.to_owned(), why: "something that is no folder is in its place" })
+        }
+        OutputState::Removed if meta().is_ok_and(|meta| meta.is_dir()) => {
+            let stays = |entry: fs::DirEntry| !gone.contains(entry.path().as_path());
+            let stays = fs::read_dir(dest).is_ok_and(|entries| entries.flatten().any(stays));
+            let why = "it holds what was not there when the command ran";
+            if stays { Err(RestoreError::Invalid { path: dest.to_owned(), why }) } else { Ok(()) }
+        }
+        _ => Ok(()),
     }
 }
 

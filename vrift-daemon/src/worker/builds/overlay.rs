@@ -85,8 +85,9 @@ impl Overlay {
         }
         let same = match (there, recorded) {
             (None, InputState::Absent) => true,
-            (Some(There::File(digest)), InputState::Content(wanted)) => digest == wanted,
+            (Some(There::File(digest)), InputState::Content(wanted) | InputState::Program(wanted)) => digest == wanted,
             (Some(There::File(_)), InputState::Kind(kind) | InputState::Itself(kind)) => *kind == FileKind::File,
+            (Some(There::File(_)), InputState::Runnable) => true,
             (Some(There::Dir), InputState::Kind(kind) | InputState::Itself(kind)) => *kind == FileKind::Dir,
             _ => false,
         };

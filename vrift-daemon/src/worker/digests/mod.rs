@@ -24,6 +24,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use vrift_core::digest::Digest;
 use vrift_core::paths::AbsPath;
+use vrift_core::rules;
 use vrift_core::wire::{self, KnownFile, Stamp};
 use vrift_store::Cas;
 
@@ -329,7 +330,7 @@ impl Drop for Turn<'_> {
 
 /// Whether files at `path` have stamps that say nothing about their content.
 pub fn is_volatile(path: &[u8]) -> bool {
-    [&b"/proc/"[..], b"/sys/", b"/dev/"].iter().any(|prefix| path.starts_with(prefix))
+    rules::is_of_the_kernel(path)
 }
 
 /// The folder whose files are likely to be needed together with `path`: a package of the registry or of git, else the
