@@ -29,6 +29,7 @@ pub mod identity;
 pub mod open;
 #[cfg(feature = "std")]
 pub mod paths;
+pub mod proc;
 #[cfg(feature = "std")]
 pub mod root;
 pub mod rules;

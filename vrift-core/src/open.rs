@@ -26,3 +26,40 @@ pub fn event(flags: c_int, existed: bool) -> Option<(EventKind, u8)> {
         (EventKind::OpenWrite, truncated | if existed && !exclusive { flag::EXISTED } else { 0 })
     })
 }
+
+/// The error that an `open` is going to end in, 0 for success, by what is at the path: its mode, or why it is not found. `folder` says
+/// why the folder that it would be made in is not found, `writable` why this user may not write to what is there; 0 for both where
+/// nothing is in the way.
+pub fn foretell(
+    flags: c_int,
+    found: Result<libc::mode_t, u16>,
+    folder: impl FnOnce() -> u16,
+    writable: impl FnOnce() -> u16,
+) -> u16 {
+    let has = |flag: c_int| flags & flag == flag;
+    let accesses = flags & libc::O_ACCMODE != libc::O_RDONLY || has(libc::O_TRUNC);
+    let kind = found.map(|mode| mode & libc::S_IFMT);
+    match kind {
+        // Whoever only looks where it leads changes nothing, whatever else is asked for.
+        _ if has(libc::O_PATH) => found.err().unwrap_or(0),
+        Err(missing) if !has(libc::O_CREAT) => missing,
+        Err(_) => folder(),
+        Ok(_) if has(libc::O_CREAT | libc::O_EXCL) => libc::EEXIST as u16,
+        Ok(libc::S_IFLNK) if has(libc::O_NOFOLLOW) => libc::ELOOP as u16,
+        Ok(kind) if has(libc::O_DIRECTORY) && kind != libc::S_IFDIR => libc::ENOTDIR as u16,
+        Ok(libc::S_IFDIR) if accesses || has(libc::O_CREAT) => libc::EISDIR as u16,
+        Ok(_) if accesses => writable(),
+        Ok(_) => 0,
+    }
+}
+
+/// The folder that a path is in.
+pub fn parent(path: &[u8]) -> &[u8] {
+    let end = path.iter().rposition(|c| *c != b'/').map_or(0, |at| at + 1);
+    match path[..end].iter().rposition(|c| *c == b'/') {
+        Some(0) => b"/",
+        Some(at) => &path[..at],
+        None if path.starts_with(b"/") => b"/",
+        None => b".",
+    }
+}

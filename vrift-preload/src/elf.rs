@@ -12,8 +12,10 @@ use crate::sys;
 /// # Safety
 /// `path` must be NUL-terminated.
 pub unsafe fn inspect(path: *const c_char, room: &mut Room) -> Program {
+    // Opening a pipe waits for its other end, or is news there.
     // SAFETY: the caller vouches for the path.
-    let fd = unsafe { sys::openat(libc::AT_FDCWD, path, libc::O_RDONLY) };
+    let fd =
+        unsafe { if sys::is_file(path) { sys::openat(libc::AT_FDCWD, path, libc::O_RDONLY | libc::O_NONBLOCK) } else { -1 } };
     if fd < 0 {
         return Program::Unknown;
     }

@@ -183,8 +183,8 @@ unsafe fn judge(context: &Context<'_>, trace: Option<&Trace>, plain: &Plan) -> V
     }
 }
 
-/// Why `path` cannot be executed, as far as its name tells: an error's number, or 0. Folders may be searched, which the
-/// kernel's answer to `access` does not tell from executing.
+/// Why `path` cannot be executed, as far as its name tells: an error's number, or 0. Folders may be searched, and other
+/// things may have the bit for executing, which the kernel's answer to `access` does not tell from executing.
 ///
 /// # Safety
 /// `path` must be NUL-terminated.
@@ -192,7 +192,7 @@ pub unsafe fn program_error(path: *const c_char) -> c_int {
     // SAFETY: the caller vouches for the path.
     unsafe {
         match sys::access(libc::AT_FDCWD, path, libc::X_OK) {
-            0 if sys::is_folder(path) => libc::EACCES,
+            0 if !sys::is_file(path) => libc::EACCES,
             result => (-result) as c_int,
         }
     }

@@ -146,3 +146,8 @@ impl Failure for i64 {
 impl<T> Failure for *mut T {
     const FAILURE: Self = core::ptr::null_mut();
 }
+
+/// As functions fail that tell how much they wrote.
+impl Failure for usize {
+    const FAILURE: Self = 0;
+}

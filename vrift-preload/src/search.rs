@@ -8,18 +8,22 @@ use crate::exec::{failed, find, program_error};
 use crate::{path, state};
 
 /// Finds `file` in `PATH` as `execvp` does and calls `then` with where it is, again and again until one is executed: `then`
-/// returns the error's number, or 0. A name that is found nowhere is left to `unfound`, which searches by itself.
+/// returns the error's number, or 0. A name that is found nowhere is left to `unfound`, which searches by itself. `elsewhere`: the
+/// program is started from another folder, and searched for from there; where the search depends on that, `then` is called with the
+/// name as it is, for libc to search.
 ///
 /// # Safety
 /// `file` must be NUL-terminated.
 pub unsafe fn search(
     file: *const c_char,
+    elsewhere: bool,
     mut then: impl FnMut(*const c_char) -> c_int,
     unfound: impl FnOnce() -> c_int,
 ) -> c_int {
     // SAFETY: the caller vouches for `file`; `environ` is libc's list.
     let (name, search) = unsafe { (path::bytes(file), find(state::libc_environ().cast(), b"PATH").unwrap_or(b"/bin:/usr/bin")) };
-    if name.is_empty() || name.contains(&b'/') || state::context().is_none() {
+    let depends = || elsewhere && search.split(|c| *c == b':').any(|dir| !dir.starts_with(b"/"));
+    if name.is_empty() || name.contains(&b'/') || state::context().is_none() || depends() {
         return then(file);
     }
     for dir in search.split(|c| *c == b':') {
@@ -34,7 +38,9 @@ pub unsafe fn search(
     // Should it be found all the same, it is one that does not sign in.
     trace.append(EventKind::Exec, 0, 0, 0, &[b"/dev/null"]);
     let error = unfound();
-    failed(error as u16);
+    if error != 0 {
+        failed(error as u16);
+    }
     error
 }
 

@@ -1,6 +1,6 @@
 //! Raw system calls. Results are the kernel's: a negative number is `-errno`. `errno` itself is never touched.
 
-use core::ffi::{CStr, c_char, c_int, c_long};
+use core::ffi::{CStr, c_char, c_int, c_long, c_void};
 
 /// A system call with up to six arguments.
 ///
@@ -96,13 +96,13 @@ pub unsafe fn access(dir: c_int, path: *const c_char, mode: c_int) -> isize {
     unsafe { call(libc::SYS_faccessat, [dir as usize, path as usize, mode as usize, 0, 0, 0]) }
 }
 
-/// Whether the path leads to a folder.
+/// Whether the path leads to a file with content: no folder, pipe or device.
 ///
 /// # Safety
 /// `path` must point to a NUL-terminated string.
-pub unsafe fn is_folder(path: *const c_char) -> bool {
+pub unsafe fn is_file(path: *const c_char) -> bool {
     // SAFETY: the caller vouches for `path`.
-    unsafe { stat(path) }.is_some_and(|stat| stat.st_mode & libc::S_IFMT == libc::S_IFDIR)
+    unsafe { stat(path) }.is_some_and(|stat| stat.st_mode & libc::S_IFMT == libc::S_IFREG)
 }
 
 /// `stat`.
@@ -119,12 +119,34 @@ pub unsafe fn stat(path: *const c_char) -> Option<libc::stat> {
 /// # Safety
 /// `path` must point to a NUL-terminated string.
 pub unsafe fn stat_at(dir: c_int, path: *const c_char, flags: c_int) -> Option<libc::stat> {
+    // SAFETY: the caller vouches for `path`.
+    unsafe { look_at(dir, path, flags) }.ok()
+}
+
+/// `fstatat`; or the error's number, EFAULT where `path` cannot be read.
+///
+/// # Safety
+/// `path` must not point into memory that is being changed.
+pub unsafe fn look_at(dir: c_int, path: *const c_char, flags: c_int) -> Result<libc::stat, c_int> {
     let mut stat = core::mem::MaybeUninit::<libc::stat>::zeroed();
     let args = [dir as usize, path as usize, stat.as_mut_ptr() as usize, flags as usize, 0, 0];
-    // SAFETY: the caller vouches for `path`; the buffer as for `fstat`.
+    // SAFETY: the kernel checks `path`; the buffer as for `fstat`.
     let result = unsafe { call(libc::SYS_newfstatat, args) };
     // SAFETY: as for `fstat`.
-    (result == 0).then(|| unsafe { stat.assume_init() })
+    if result == 0 { Ok(unsafe { stat.assume_init() }) } else { Err((-result) as c_int) }
+}
+
+/// Eight bytes of this process's memory; `None` where there are none.
+///
+/// # Safety
+/// Nobody may be changing them.
+pub unsafe fn word(address: usize) -> Option<u64> {
+    let mut word = 0_u64;
+    let local = libc::iovec { iov_base: (&raw mut word).cast(), iov_len: 8 };
+    let remote = libc::iovec { iov_base: address as *mut c_void, iov_len: 8 };
+    let args = [getpid() as usize, (&raw const local) as usize, 1, (&raw const remote) as usize, 1, 0];
+    // SAFETY: the local buffer is valid for its length; the kernel checks the other one.
+    (unsafe { call(libc::SYS_process_vm_readv, args) } == 8).then_some(word)
 }
 
 /// `fstat`.

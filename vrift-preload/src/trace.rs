@@ -40,9 +40,24 @@ impl Trace {
     pub unsafe fn path(&self, kind: EventKind, flags: u8, errno: u16, at: At) {
         // SAFETY: the caller vouches for the path.
         unsafe {
-            path::absolute(at, |pieces| match pieces {
+            path::absolute_of(at, follows(kind), |pieces| match pieces {
                 Some(pieces) => self.once(kind, flags, errno, 0, pieces),
                 None => self.once(kind, flags | flag::UNRESOLVED, errno, 0, &[path::bytes(at.path)]),
+            });
+        }
+    }
+
+    /// A change that is about to be made. Never left out: the order counts.
+    ///
+    /// # Safety
+    /// `at.path` must be null or NUL-terminated.
+    pub unsafe fn ahead(&self, kind: EventKind, flags: u8, errno: u16, at: At) {
+        let flags = flags | flag::AHEAD;
+        // SAFETY: the caller vouches for the path.
+        unsafe {
+            path::absolute_of(at, follows(kind), |pieces| match pieces {
+                Some(pieces) => self.append(kind, flags, errno, 0, pieces),
+                None => self.append(kind, flags | flag::UNRESOLVED, errno, 0, &[path::bytes(at.path)]),
             });
         }
     }
@@ -95,4 +110,10 @@ impl Trace {
         // Behind the append: a process that dies in between repeats nothing and loses nothing.
         slot.store(hash, Ordering::Relaxed);
     }
+}
+
+/// Whether a call of this kind follows a link that it is given.
+fn follows(kind: EventKind) -> bool {
+    use EventKind::{Access, Exec, Library, List, Modify, OpenRead, OpenWrite, Stat};
+    matches!(kind, OpenRead | OpenWrite | Stat | Access | List | Modify | Exec | Library)
 }

@@ -7,7 +7,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use libc::mode_t;
 use vrift_core::event::Untraced;
 
-use super::raw;
+use super::ahead;
 use crate::next::{Next, hooks};
 use crate::path::{self, At};
 
@@ -49,7 +49,7 @@ hooks! {
         if elsewhere(actions) && !path::bytes(path).starts_with(b"/") {
             trace.untraced(Untraced::LostPath, path::bytes(path));
         } else {
-            raw::opens(trace, At::cwd(path), flags);
+            ahead::planned(trace, At::cwd(path), flags);
         }
         next(actions, fd, path, flags, mode)
     } }

@@ -6,6 +6,7 @@ use libc::{dev_t, gid_t, mode_t, off_t, size_t, uid_t};
 use vrift_core::event::{EventKind, Untraced};
 use vrift_core::rules;
 
+use super::ahead;
 use crate::next::{always, errno, hooks};
 use crate::path::At;
 use crate::sys;
@@ -38,9 +39,9 @@ unsafe fn held(trace: &Trace, fd: c_int, result: c_int) -> c_int {
 }
 
 /// Extended attributes are not kept with an output.
-fn attribute(trace: &Trace, result: c_int) -> c_int {
+fn attribute(trace: &Trace, name: &[u8], result: c_int) -> c_int {
     if result == 0 {
-        trace.untraced(Untraced::UnknownSyscall, b"setxattr");
+        trace.untraced(Untraced::UnknownSyscall, name);
     }
     result
 }
@@ -84,7 +85,14 @@ const LINK: [EventKind; 2] = [EventKind::LinkFrom, EventKind::LinkTo];
 hooks! {
     fn rename(from: *const c_char, to: *const c_char) -> c_int { |next, trace| two(trace, RENAME, At::cwd(from), At::cwd(to), next(from, to)) }
     fn renameat(fd: c_int, from: *const c_char, td: c_int, to: *const c_char) -> c_int { |next, trace| two(trace, RENAME, At { dir: fd, path: from }, At { dir: td, path: to }, next(fd, from, td, to)) }
-    fn renameat2(fd: c_int, from: *const c_char, td: c_int, to: *const c_char, flags: c_uint) -> c_int { |next, trace| two(trace, RENAME, At { dir: fd, path: from }, At { dir: td, path: to }, next(fd, from, td, to, flags)) }
+    fn renameat2(fd: c_int, from: *const c_char, td: c_int, to: *const c_char, flags: c_uint) -> c_int { |next, trace| {
+        let result = next(fd, from, td, to, flags);
+        if ahead::exchanges(flags) {
+            trace.untraced(Untraced::UnknownSyscall, b"renameat2");
+            return result;
+        }
+        two(trace, RENAME, At { dir: fd, path: from }, At { dir: td, path: to }, result)
+    } }
     fn link(from: *const c_char, to: *const c_char) -> c_int { |next, trace| two(trace, LINK, At::cwd(from), At::cwd(to), next(from, to)) }
     fn linkat(fd: c_int, from: *const c_char, td: c_int, to: *const c_char, flags: c_int) -> c_int { |next, trace| two(trace, LINK, At { dir: fd, path: from }, At { dir: td, path: to }, next(fd, from, td, to, flags)) }
     fn symlink(target: *const c_char, path: *const c_char) -> c_int { |next, trace| one(trace, EventKind::LinkTo, At::cwd(path), next(target, path)) }
@@ -119,13 +127,16 @@ hooks! {
 
     fn setxattr(path: *const c_char, name: *const c_char, value: *const c_void, size: size_t, flags: c_int) -> c_int { |next, trace| {
         let result = next(path, name, value, size, flags);
-        if is_mode(name, size) { one(trace, EventKind::Modify, At::cwd(path), result) } else { attribute(trace, result) }
+        if is_mode(name, size) { one(trace, EventKind::Modify, At::cwd(path), result) } else { attribute(trace, b"setxattr", result) }
     } }
-    fn lsetxattr(path: *const c_char, name: *const c_char, value: *const c_void, size: size_t, flags: c_int) -> c_int { |next, trace| attribute(trace, next(path, name, value, size, flags)) }
+    fn lsetxattr(path: *const c_char, name: *const c_char, value: *const c_void, size: size_t, flags: c_int) -> c_int { |next, trace| attribute(trace, b"setxattr", next(path, name, value, size, flags)) }
     fn fsetxattr(fd: c_int, name: *const c_char, value: *const c_void, size: size_t, flags: c_int) -> c_int { |next, trace| {
         let result = next(fd, name, value, size, flags);
-        if is_mode(name, size) { held(trace, fd, result) } else { attribute(trace, result) }
+        if is_mode(name, size) { held(trace, fd, result) } else { attribute(trace, b"setxattr", result) }
     } }
+    fn removexattr(path: *const c_char, name: *const c_char) -> c_int { |next, trace| attribute(trace, b"removexattr", next(path, name)) }
+    fn lremovexattr(path: *const c_char, name: *const c_char) -> c_int { |next, trace| attribute(trace, b"removexattr", next(path, name)) }
+    fn fremovexattr(fd: c_int, name: *const c_char) -> c_int { |next, trace| attribute(trace, b"removexattr", next(fd, name)) }
 
     fn truncate(path: *const c_char, len: off_t) -> c_int { |next, trace| one(trace, EventKind::Modify, At::cwd(path), next(path, len)) }
     fn truncate64(path: *const c_char, len: off_t) -> c_int { |next, trace| one(trace, EventKind::Modify, At::cwd(path), next(path, len)) }

@@ -2,6 +2,8 @@
 //! that ends in a call of interest is hooked by itself.
 
 mod actions;
+mod ahead;
+mod attribute;
 mod change;
 mod database;
 mod dir;

@@ -1,8 +1,8 @@
 //! The network: whoever uses it cannot be replayed.
 
-use core::ffi::{c_char, c_int, c_void};
+use core::ffi::{c_char, c_int, c_uint, c_void};
 
-use libc::{msghdr, size_t, sockaddr, socklen_t};
+use libc::{mmsghdr, msghdr, size_t, sockaddr, socklen_t};
 use vrift_core::event::Untraced;
 
 use crate::next::hooks;
@@ -27,6 +27,13 @@ hooks! {
             reached(trace, (*message).msg_name.cast_const().cast(), (*message).msg_namelen);
         }
         next(fd, message, flags)
+    } }
+    fn sendmmsg(fd: c_int, messages: *mut mmsghdr, count: c_uint, flags: c_int) -> c_int { |next, trace| {
+        for index in 0..if messages.is_null() { 0 } else { count as usize } {
+            let message = &(*messages.add(index)).msg_hdr;
+            reached(trace, message.msg_name.cast_const().cast(), message.msg_namelen);
+        }
+        next(fd, messages, count, flags)
     } }
     fn bind(fd: c_int, address: *const sockaddr, len: socklen_t) -> c_int { |next, trace| { reached(trace, address, len); next(fd, address, len) } }
     fn getaddrinfo(node: *const c_char, service: *const c_char, hints: *const c_void, found: *mut c_void) -> c_int { |next, trace| { trace.untraced(Untraced::Network, b""); next(node, service, hints, found) } }

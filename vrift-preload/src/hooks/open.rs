@@ -1,11 +1,13 @@
 //! Opening files.
 
-use core::ffi::{c_char, c_int};
+use core::ffi::{c_char, c_int, c_void};
 
 use libc::{FILE, mode_t};
+use vrift_core::event::Untraced;
 use vrift_core::open;
 
-use crate::next::{always, errno, set_errno};
+use super::ahead;
+use crate::next::{always, errno, hooks, set_errno};
 use crate::path::{self, At};
 use crate::sys;
 use crate::trace::Trace;
@@ -18,10 +20,15 @@ unsafe fn existed(at: At, flags: c_int) -> bool {
 }
 
 /// Reports an `open` with these flags that ended in `error`, 0 for success.
-pub unsafe fn report(trace: &Trace, at: At, flags: c_int, existed: bool, error: u16) {
+unsafe fn report(trace: &Trace, at: At, flags: c_int, existed: bool, error: u16) {
     let Some((kind, bits)) = open::event(flags, existed) else { return };
     // SAFETY: the program's own path.
-    unsafe { trace.path(kind, bits, error, at) };
+    unsafe {
+        trace.path(kind, bits, error, at);
+        if flags & libc::O_CREAT != 0 && matches!(error.into(), libc::ENOENT | libc::ENOTDIR) {
+            ahead::no_folder(trace, at);
+        }
+    }
 }
 
 unsafe fn opened(trace: Option<&Trace>, at: At, flags: c_int, call: impl FnOnce() -> c_int) -> c_int {
@@ -65,8 +72,15 @@ always! {
     fn fopen(file: *const c_char, mode: *const c_char) -> *mut FILE { |next, trace| stream(trace, file, mode, || next(file, mode)) }
     fn fopen64(file: *const c_char, mode: *const c_char) -> *mut FILE { |next, trace| stream(trace, file, mode, || next(file, mode)) }
     fn _IO_fopen(file: *const c_char, mode: *const c_char) -> *mut FILE { |next, trace| stream(trace, file, mode, || next(file, mode)) }
+    fn setmntent(file: *const c_char, mode: *const c_char) -> *mut FILE { |next, trace| stream(trace, file, mode, || next(file, mode)) }
+    fn __setmntent(file: *const c_char, mode: *const c_char) -> *mut FILE { |next, trace| stream(trace, file, mode, || next(file, mode)) }
     fn freopen(file: *const c_char, mode: *const c_char, old: *mut FILE) -> *mut FILE { |next, trace| reopened(trace, file, mode, || next(file, mode, old)) }
     fn freopen64(file: *const c_char, mode: *const c_char, old: *mut FILE) -> *mut FILE { |next, trace| reopened(trace, file, mode, || next(file, mode, old)) }
+}
+
+hooks! {
+    // A file by its number, not by its name.
+    fn open_by_handle_at(mount: c_int, handle: *mut c_void, flags: c_int) -> c_int { |next, trace| { trace.untraced(Untraced::LostPath, b"open_by_handle_at"); next(mount, handle, flags) } }
 }
 
 /// The flags that `fopen` derives from its mode; see fopen(3).

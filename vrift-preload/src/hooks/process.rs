@@ -1,6 +1,6 @@
 //! Executing programs, and ending.
 
-use core::ffi::{c_char, c_int, c_void};
+use core::ffi::{c_char, c_int, c_long, c_void};
 
 use libc::{FILE, pid_t};
 use vrift_core::event::Untraced;
@@ -84,7 +84,7 @@ pub unsafe extern "C" fn execvpe(file: *const c_char, argv: Strings, envp: Strin
         errno().into()
     };
     // SAFETY: as above.
-    unsafe { search(file, |path| execute_by(next, path, argv, envp), unfound) };
+    unsafe { search(file, false, |path| execute_by(next, path, argv, envp), unfound) };
     -1
 }
 
@@ -224,6 +224,7 @@ macro_rules! spawns {
                     if $searched {
                         search(
                             file,
+                            super::actions::elsewhere(actions),
                             |path| spawn(&NEXT, pid, path, actions, attributes, argv, envp),
                             || unfound(&NEXT, pid, file, actions, attributes, argv, envp),
                         )
@@ -281,6 +282,7 @@ macro_rules! weak_spawns {
                     if $searched {
                         search(
                             file,
+                            super::actions::elsewhere(actions),
                             |path| spawn_descriptor(&NEXT, fd, path, actions, attributes, argv, envp),
                             || unfound(&NEXT, fd, file, actions, attributes, argv, envp),
                         )
@@ -384,5 +386,6 @@ ends!(_exit, _Exit);
 
 crate::next::hooks! {
     fn wordexp(words: *const c_char, found: *mut c_void, flags: c_int) -> c_int { |next, trace| { trace.untraced(Untraced::ForeignProgram, b"wordexp"); next(words, found, flags) } }
-    fn mount(source: *const c_char, target: *const c_char, kind: *const c_char, flags: core::ffi::c_ulong, data: *const c_void) -> c_int { |next, trace| { trace.untraced(Untraced::OtherRoot, b"mount"); next(source, target, kind, flags, data) } }
+    // What another process does by this one's hand nobody reports.
+    fn ptrace(request: c_long, pid: c_long, address: *mut c_void, data: *mut c_void) -> c_long { |next, trace| { trace.untraced(Untraced::UnknownSyscall, b"ptrace"); next(request, pid, address, data) } }
 }

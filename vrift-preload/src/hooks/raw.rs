@@ -6,9 +6,9 @@
 use core::ffi::{c_char, c_int, c_long, c_void};
 use core::sync::atomic::{AtomicPtr, Ordering};
 
-use vrift_core::event::{EventKind, Untraced, flag};
+use vrift_core::event::{EventKind, Untraced};
 
-use super::open;
+use super::ahead;
 use crate::cwd;
 use crate::next::Next;
 use crate::path::At;
@@ -20,7 +20,7 @@ use crate::vdir;
 static SYSCALL: Next = Next::new(c"syscall");
 static TARGET_SYSCALL: AtomicPtr<c_void> = AtomicPtr::new(core::ptr::null_mut());
 
-unsafe extern "C" fn note_syscall(number: c_long, a: usize, b: usize, c: usize, d: usize) {
+unsafe extern "C" fn note_syscall(number: c_long, a: usize, b: usize, c: usize, d: usize, e: usize) {
     if forks(number) {
         crate::next::find_all();
     }
@@ -28,13 +28,23 @@ unsafe extern "C" fn note_syscall(number: c_long, a: usize, b: usize, c: usize, 
         TARGET_SYSCALL.store(SYSCALL.get(), Ordering::Relaxed);
     }
     leave_map(number);
-    if is_harmless(number) {
-        return;
+    // SAFETY: the program's own arguments, read as the call would read them.
+    unsafe {
+        if number == libc::SYS_clone && super::identity::leaves(a) || number == libc::SYS_clone3 && clones_elsewhere(a) {
+            super::identity::elsewhere(state::trace(), b"clone", || ());
+        }
+        if let Some(trace) = state::trace().filter(|_| !is_harmless(number)) {
+            note(trace, number, [a, b, c, d, e]);
+        }
     }
-    if let Some(trace) = state::trace() {
-        // SAFETY: the program's own arguments, read as the call would read them.
-        unsafe { note(trace, number, [a, b, c, d]) };
-    }
+}
+
+/// Whether `clone3` is asked for a child that sees other files, users or processes; `flags` come first in its arguments.
+unsafe fn clones_elsewhere(args: usize) -> bool {
+    /// A child in another time namespace; `clone` takes no such flag.
+    const NEWTIME: u64 = 0x80;
+    // SAFETY: the caller vouches for nothing: the kernel looks.
+    unsafe { sys::word(args) }.is_some_and(|flags| flags & NEWTIME != 0 || super::identity::leaves(flags as usize))
 }
 
 /// Calls behind which this process's current folder is not known any more, or other files are seen.
@@ -214,30 +224,31 @@ fn is_harmless_here(_number: c_long) -> bool {
     false
 }
 
-unsafe fn note(trace: &Trace, number: c_long, args: [usize; 4]) {
+unsafe fn note(trace: &Trace, number: c_long, args: [usize; 5]) {
     let text = |arg: usize| arg as *const c_char;
     let first = At::cwd(text(args[0]));
     let second = At { dir: args[0] as c_int, path: text(args[1]) };
+    let third = At { dir: args[2] as c_int, path: text(args[3]) };
     // SAFETY: the program's own arguments, read as the call would read them.
     unsafe {
         match number {
-            libc::SYS_openat => opens(trace, second, args[2] as c_int),
-            libc::SYS_openat2 => opens(trace, second, (*(args[2] as *const u64)) as c_int),
+            libc::SYS_openat => ahead::open(trace, second, args[2] as c_int),
+            libc::SYS_openat2 => open2(trace, second, args[2]),
             libc::SYS_statx => looks(trace, second, args[2] as c_int),
             libc::SYS_newfstatat => looks(trace, second, args[3] as c_int),
             libc::SYS_faccessat | libc::SYS_faccessat2 => probes(trace, EventKind::Access, second),
             libc::SYS_readlinkat => probes(trace, EventKind::Readlink, second),
             libc::SYS_getdents64 => trace.descriptor(EventKind::List, args[0] as c_int),
-            libc::SYS_mkdirat => trace.path(EventKind::Mkdir, 0, 0, second),
-            libc::SYS_unlinkat => probes(trace, EventKind::Remove, second),
-            libc::SYS_renameat | libc::SYS_renameat2 => {
-                trace.path(EventKind::RenameFrom, 0, 0, second);
-                trace.path(EventKind::RenameTo, 0, 0, At { dir: args[2] as c_int, path: text(args[3]) });
-            }
-            libc::SYS_linkat => trace.path(EventKind::LinkTo, 0, 0, At { dir: args[2] as c_int, path: text(args[3]) }),
-            libc::SYS_symlinkat => trace.path(EventKind::LinkTo, 0, 0, At { dir: args[1] as c_int, path: text(args[2]) }),
-            libc::SYS_fchmodat | libc::SYS_fchownat | libc::SYS_utimensat => trace.path(EventKind::Modify, 0, 0, second),
-            libc::SYS_truncate => trace.path(EventKind::Modify, 0, 0, first),
+            libc::SYS_mkdirat => ahead::make(trace, EventKind::Mkdir, second),
+            libc::SYS_unlinkat => ahead::remove(trace, second, args[2] as c_int & libc::AT_REMOVEDIR != 0),
+            libc::SYS_renameat => ahead::rename(trace, second, third, 0),
+            libc::SYS_renameat2 => ahead::rename(trace, second, third, args[4] as u32),
+            libc::SYS_linkat => ahead::link(trace, second, third, args[4] as c_int),
+            libc::SYS_symlinkat => ahead::make(trace, EventKind::LinkTo, At { dir: args[1] as c_int, path: text(args[2]) }),
+            libc::SYS_fchmodat => ahead::modify(trace, second, 0),
+            libc::SYS_fchownat => ahead::modify(trace, second, args[4] as c_int),
+            libc::SYS_utimensat => ahead::modify(trace, second, args[3] as c_int),
+            libc::SYS_truncate => ahead::modify(trace, first, 0),
             libc::SYS_chdir => probes(trace, EventKind::Stat, first),
             libc::SYS_io_uring_setup => trace.untraced(Untraced::AsyncQueue, b""),
             libc::SYS_connect | libc::SYS_sendto | libc::SYS_bind => trace.untraced(Untraced::Network, b""),
@@ -249,35 +260,33 @@ unsafe fn note(trace: &Trace, number: c_long, args: [usize; 4]) {
 
 /// The calls that only older architectures have.
 #[cfg(target_arch = "x86_64")]
-unsafe fn note_here(trace: &Trace, number: c_long, args: [usize; 4]) {
+unsafe fn note_here(trace: &Trace, number: c_long, args: [usize; 5]) {
     let first = At::cwd(args[0] as *const c_char);
     let second = At::cwd(args[1] as *const c_char);
     // SAFETY: the program's own arguments, read as the call would read them.
     unsafe {
         match number {
-            libc::SYS_open => opens(trace, first, args[1] as c_int),
-            libc::SYS_creat => opens(trace, first, libc::O_WRONLY | libc::O_CREAT | libc::O_TRUNC),
+            libc::SYS_open => ahead::open(trace, first, args[1] as c_int),
+            libc::SYS_creat => ahead::open(trace, first, libc::O_WRONLY | libc::O_CREAT | libc::O_TRUNC),
             libc::SYS_stat => looks(trace, first, 0),
             libc::SYS_lstat => looks(trace, first, libc::AT_SYMLINK_NOFOLLOW),
             libc::SYS_access => probes(trace, EventKind::Access, first),
             libc::SYS_readlink => probes(trace, EventKind::Readlink, first),
-            libc::SYS_mkdir => trace.path(EventKind::Mkdir, 0, 0, first),
-            libc::SYS_unlink | libc::SYS_rmdir => probes(trace, EventKind::Remove, first),
-            libc::SYS_rename => {
-                trace.path(EventKind::RenameFrom, 0, 0, first);
-                trace.path(EventKind::RenameTo, 0, 0, second);
-            }
-            libc::SYS_link | libc::SYS_symlink => trace.path(EventKind::LinkTo, 0, 0, second),
-            libc::SYS_chmod | libc::SYS_chown | libc::SYS_lchown | libc::SYS_utime | libc::SYS_utimes => {
-                trace.path(EventKind::Modify, 0, 0, first)
-            }
+            libc::SYS_mkdir => ahead::make(trace, EventKind::Mkdir, first),
+            libc::SYS_unlink => ahead::remove(trace, first, false),
+            libc::SYS_rmdir => ahead::remove(trace, first, true),
+            libc::SYS_rename => ahead::rename(trace, first, second, 0),
+            libc::SYS_link => ahead::link(trace, first, second, 0),
+            libc::SYS_symlink => ahead::make(trace, EventKind::LinkTo, second),
+            libc::SYS_chmod | libc::SYS_chown | libc::SYS_utime | libc::SYS_utimes => ahead::modify(trace, first, 0),
+            libc::SYS_lchown => ahead::modify(trace, first, libc::AT_SYMLINK_NOFOLLOW),
             _ => unknown(trace, number),
         }
     }
 }
 
 #[cfg(not(target_arch = "x86_64"))]
-unsafe fn note_here(trace: &Trace, number: c_long, _args: [usize; 4]) {
+unsafe fn note_here(trace: &Trace, number: c_long, _args: [usize; 5]) {
     unknown(trace, number);
 }
 
@@ -287,14 +296,17 @@ fn unknown(trace: &Trace, number: c_long) {
     trace.untraced(Untraced::UnknownSyscall, &[digit(number / 100), digit(number / 10), digit(number)]);
 }
 
-/// Reports an `open` that is about to happen.
-pub unsafe fn opens(trace: &Trace, at: At, flags: c_int) {
-    // SAFETY: the program's own path.
-    unsafe {
-        let missing = sys::access(at.dir, at.path, libc::F_OK);
-        let creates = flags & libc::O_CREAT != 0;
-        open::report(trace, at, flags, missing == 0, if creates { 0 } else { (-missing) as u16 });
+unsafe fn open2(trace: &Trace, at: At, how: usize) {
+    // `struct open_how`: flags, mode, resolve.
+    // SAFETY: the kernel looks at the addresses.
+    let (flags, resolve) = unsafe { (sys::word(how), sys::word(how.wrapping_add(16))) };
+    // What cannot be read the call refuses.
+    let Some((flags, resolve)) = flags.zip(resolve) else { return };
+    if resolve & libc::RESOLVE_IN_ROOT != 0 {
+        return trace.untraced(Untraced::LostPath, b"RESOLVE_IN_ROOT");
     }
+    // SAFETY: the program's own path.
+    unsafe { ahead::open(trace, at, flags as c_int) };
 }
 
 unsafe fn looks(trace: &Trace, at: At, flags: c_int) {
@@ -307,11 +319,9 @@ unsafe fn looks(trace: &Trace, at: At, flags: c_int) {
 }
 
 unsafe fn probes(trace: &Trace, kind: EventKind, at: At) {
+    let follow = !matches!(kind, EventKind::Lstat | EventKind::Readlink);
     // SAFETY: the program's own path.
-    unsafe {
-        let missing = sys::access(at.dir, at.path, libc::F_OK);
-        trace.path(kind, if missing == 0 { flag::EXISTED } else { 0 }, (-missing) as u16, at);
-    }
+    unsafe { ahead::look(trace, kind, at, follow) };
 }
 
 #[unsafe(no_mangle)]

@@ -4,7 +4,8 @@ use core::ffi::{CStr, c_char, c_int, c_void};
 
 use vrift_core::event::EventKind;
 
-use crate::next::hooks;
+use crate::cwd;
+use crate::next::{always, hooks};
 use crate::path::{self, At};
 use crate::sys;
 use crate::trace::Trace;
@@ -15,12 +16,28 @@ const DEEPEST: usize = 64;
 hooks! {
     fn ftw(path: *const c_char, visit: *const c_void, fds: c_int) -> c_int { |next, trace| { tree(trace, path); next(path, visit, fds) } }
     fn ftw64(path: *const c_char, visit: *const c_void, fds: c_int) -> c_int { |next, trace| { tree(trace, path); next(path, visit, fds) } }
-    fn nftw(path: *const c_char, visit: *const c_void, fds: c_int, flags: c_int) -> c_int { |next, trace| { tree(trace, path); next(path, visit, fds, flags) } }
-    fn nftw64(path: *const c_char, visit: *const c_void, fds: c_int, flags: c_int) -> c_int { |next, trace| { tree(trace, path); next(path, visit, fds, flags) } }
-    fn fts_open(paths: *const *const c_char, options: c_int, compare: *const c_void) -> *mut c_void { |next, trace| { trees(trace, paths); next(paths, options, compare) } }
-    fn fts64_open(paths: *const *const c_char, options: c_int, compare: *const c_void) -> *mut c_void { |next, trace| { trees(trace, paths); next(paths, options, compare) } }
     fn glob(pattern: *const c_char, flags: c_int, error: *const c_void, found: *mut c_void) -> c_int { |next, trace| { matched(trace, pattern); next(pattern, flags, error, found) } }
     fn glob64(pattern: *const c_char, flags: c_int, error: *const c_void, found: *mut c_void) -> c_int { |next, trace| { matched(trace, pattern); next(pattern, flags, error, found) } }
+}
+
+/// libc changes the current folder by itself while it walks.
+fn moves(flags: c_int, flag: c_int) {
+    if flags & flag != 0 {
+        cwd::lose();
+    }
+}
+
+/// See fts(3).
+const FTS_NOCHDIR: c_int = 4;
+/// See nftw(3).
+const FTW_CHDIR: c_int = 4;
+
+always! {
+    fn nftw(path: *const c_char, visit: *const c_void, fds: c_int, flags: c_int) -> c_int { |next, trace| { moves(flags, FTW_CHDIR); trace.inspect(|trace| tree(trace, path)); next(path, visit, fds, flags) } }
+    fn nftw64(path: *const c_char, visit: *const c_void, fds: c_int, flags: c_int) -> c_int { |next, trace| { moves(flags, FTW_CHDIR); trace.inspect(|trace| tree(trace, path)); next(path, visit, fds, flags) } }
+    fn fts_open(paths: *const *const c_char, options: c_int, compare: *const c_void) -> *mut c_void { |next, trace| { moves(!options, FTS_NOCHDIR); trace.inspect(|trace| trees(trace, paths)); next(paths, options, compare) } }
+    fn fts64_open(paths: *const *const c_char, options: c_int, compare: *const c_void) -> *mut c_void { |next, trace| { moves(!options, FTS_NOCHDIR); trace.inspect(|trace| trees(trace, paths)); next(paths, options, compare) } }
+    fn daemon(stays: c_int, keeps: c_int) -> c_int { |next, _trace| { moves(c_int::from(stays == 0), 1); next(stays, keeps) } }
 }
 
 unsafe fn trees(trace: &Trace, mut paths: *const *const c_char) {

@@ -155,3 +155,96 @@ fn a_path_that_cannot_be_resolved_has_no_folders_beyond_the_missing_one() {
     assert_eq!(run.event(EventKind::Lstat, "/sub/none"), Some(2));
     assert_eq!(run.event(EventKind::Lstat, "/sub/none/.."), None);
 }
+
+/// libc searches in the child, from the folder that it was sent to: neither a program of this folder nor one further down the path is
+/// meant.
+#[test]
+fn a_program_that_a_child_finds_in_another_folder_is_that_one() {
+    let program = Program::new(
+        r#"
+        #include <spawn.h>
+        #include <sys/wait.h>
+        extern char **environ;
+        int main(void) {
+            posix_spawn_file_actions_t actions;
+            posix_spawn_file_actions_init(&actions);
+            posix_spawn_file_actions_addchdir_np(&actions, "sub");
+            for (int i = 0; i < 2; i++) {
+                char *name = i ? "false" : "tool", *argv[] = {name, 0};
+                pid_t pid;
+                if (posix_spawnp(&pid, name, &actions, 0, argv, environ)) return 1;
+                int status;
+                waitpid(pid, &status, 0);
+                if (status) return 2;
+            }
+            return 0;
+        }"#,
+    );
+    fs::create_dir(program.path("sub")).expect("mkdir");
+    for name in ["tool", "false"] {
+        std::os::unix::fs::symlink("/bin/true", program.path("sub").join(name)).expect("symlink");
+    }
+    let run = program.run_with(&[], |command| {
+        command.env("PATH", ".:/usr/bin:/bin");
+    });
+    assert!(run.status.success(), "{}", run.status);
+    assert_eq!(run.count(EventKind::SignIn), 3, "they do not sign in");
+    assert_eq!(run.count(EventKind::ExecFailed), 0);
+    assert!(run.trace.events.iter().any(|e| e.kind == EventKind::Exec && e.flags & flag::UNRESOLVED != 0));
+}
+
+#[test]
+fn links_of_proc_lead_to_files() {
+    let program = Program::new(
+        r#"
+        #include <dirent.h>
+        #include <fcntl.h>
+        #include <stdio.h>
+        #include <sys/mman.h>
+        #include <unistd.h>
+        int main(void) {
+            int dir = open("src", O_PATH | O_DIRECTORY), file = open("file", O_PATH), fds = open("/proc/self/fd", O_RDONLY | O_DIRECTORY);
+            int memory = memfd_create("own", 0);
+            char p[99];
+            #define OPEN(...) (snprintf(p, sizeof p, __VA_ARGS__), open(p, O_RDONLY) < 0)
+            if (OPEN("/proc/self/fd/%d/a", dir) || OPEN("/dev/fd/%d/b", dir) || OPEN("/proc/%d/fd/%d/c", getpid(), dir)) return 1;
+            if (OPEN("/proc/self/task/%d/fd/%d/d", gettid(), dir) || OPEN("/proc/thread-self/cwd/src/e")) return 2;
+            if (OPEN("/proc/self/fd/%d", file) || OPEN("/proc/self/fd/%d", memory) || OPEN("/dev/fd/0")) return 3;
+            if (snprintf(p, sizeof p, "%d/f", dir), openat(fds, p, O_RDONLY) < 0) return 4;
+            snprintf(p, sizeof p, "/proc/self/fd/%d", dir);
+            if (!opendir(p) || readlink(p, p, sizeof p) < 0) return 5;
+            return 0;
+        }"#,
+    );
+    fs::create_dir(program.path("src")).expect("mkdir");
+    for name in ["a", "b", "c", "d", "e", "f"] {
+        fs::write(program.path("src").join(name), "text").expect("writes");
+    }
+    fs::write(program.path("file"), "text").expect("writes");
+    let run = program.run(&[]);
+    assert!(run.status.success(), "{}", run.status);
+    for name in ["src/a", "src/b", "src/c", "src/d", "src/e", "src/f", "file"] {
+        let path = fs::canonicalize(program.path(name)).expect("there");
+        assert_eq!(run.event(EventKind::OpenRead, path.to_str().expect("text")), Some(0), "{name}");
+    }
+    let folder = fs::canonicalize(program.path("src")).expect("there");
+    assert_eq!(run.event(EventKind::List, folder.to_str().expect("text")), Some(0));
+    assert_eq!(run.event(EventKind::Readlink, "/src"), None);
+    // Standard input stays what it is, and what has no name gets none.
+    assert_eq!(run.event(EventKind::OpenRead, "/dev/fd/0"), Some(0));
+    assert!(!run.trace.events.iter().any(|e| e.path.starts_with(b"/memfd")));
+}
+
+/// Without its folder, nothing can be made there: that the file is missing says less.
+#[test]
+fn a_missing_folder_is_seen() {
+    let program = Program::new(
+        r#"
+        #include <fcntl.h>
+        #include <stdio.h>
+        int main(void) { return open("none/new", O_WRONLY | O_CREAT, 0644) >= 0 || fopen("p.c/new", "w"); }"#,
+    );
+    let run = program.run(&[]);
+    assert!(run.status.success());
+    assert_eq!((run.event(EventKind::Access, "/none"), run.event(EventKind::Access, "/p.c")), (Some(2), Some(0)));
+}

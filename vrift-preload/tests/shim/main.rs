@@ -2,6 +2,7 @@
 
 mod harness;
 
+mod ahead;
 mod follow;
 mod map;
 mod survive;

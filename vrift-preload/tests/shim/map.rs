@@ -219,3 +219,25 @@ fn whoever_becomes_another_user_asks_the_kernel() {
     fs::set_permissions(program.dir.path(), fs::Permissions::from_mode(0o755)).expect("chmod");
     assert_eq!(program.run(&[]).stdout.trim(), "4711 0 4");
 }
+
+/// libc goes through folders by system calls of its own.
+#[test]
+fn folders_that_libc_changes_to_are_followed() {
+    let said = |body: &str| {
+        let (program, _map) = mapped(&format!(
+            "#include <ftw.h>\n#include <fts.h>\n\
+             static int visit(const char *p, const struct stat *s, int t, struct FTW *f) {{ if (t == FTW_F) P(size(p + f->base)); return 0; }}\n\
+             static void walk(int how) {{ char *v[] = {{\"real\", 0}}; FTS *f = fts_open(v, FTS_PHYSICAL | how, 0);\n\
+             for (FTSENT *e; (e = fts_read(f));) if (e->fts_info == FTS_F) P(size(e->fts_accpath)); fts_close(f); }}\n\
+             int main(void) {{ warm(); P(size(\"told\")); {body} P(size(\"told\")); return 0; }}"
+        ));
+        program.run(&[]).stdout.trim().to_owned()
+    };
+    assert_eq!(said("nftw(\"real\", visit, 8, FTW_CHDIR);"), "4711 4 4");
+    assert_eq!(said("nftw64(\"real\", (void *)visit, 8, FTW_CHDIR);"), "4711 4 4");
+    assert_eq!(said("walk(0);"), "4711 4 4");
+    // By their whole names files are found in the same folder. (It has no such folder in the map.)
+    assert_eq!(said("nftw(\"real\", visit, 8, 0);"), "4711 4711 4711");
+    assert_eq!(said("walk(FTS_NOCHDIR);"), "4711 -2 4711");
+    assert_eq!(said("fflush(stdout); if (daemon(0, 1)) return 1;").split_whitespace().last(), Some("-2"));
+}

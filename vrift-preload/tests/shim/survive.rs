@@ -284,3 +284,26 @@ fn a_failed_spawn_leaves_the_pid_alone() {
     });
     assert_eq!(run.status.code(), Some(0));
 }
+
+/// Opening a pipe waits for somebody at its other end.
+#[test]
+fn a_pipe_is_no_program() {
+    let program = Program::new(
+        r#"
+        #include <errno.h>
+        #include <spawn.h>
+        #include <sys/stat.h>
+        #include <unistd.h>
+        extern char **environ;
+        int main(int c, char **v) {
+            char *argv[] = {"./pipe", 0};
+            pid_t pid;
+            if (mkfifo("pipe", 0755) || chmod("pipe", 0755)) return 1;
+            if (execv("./pipe", argv) != -1 || errno != EACCES) return 2;
+            return posix_spawn(&pid, "./pipe", 0, 0, argv, environ) != EACCES;
+        }"#,
+    );
+    let run = program.run(&[]);
+    assert_eq!(run.status.code(), Some(0));
+    assert_eq!(run.count(EventKind::SignIn) + run.count(EventKind::ExecFailed), run.count(EventKind::Exec) + 1);
+}

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use libc::{c_int, c_long};
 use vrift_core::event::{EventKind, Untraced, flag};
-use vrift_core::rules;
+use vrift_core::{open, rules};
 
 use super::report::{Call, Event};
 use super::tracee::{self, Found};
@@ -93,12 +93,36 @@ impl Call<'_> {
         self.events.push(Event::of(EventKind::Access, errno, path.to_vec()));
     }
 
+    /// Why the folder that a path is to be made in is not found, 0 where it is. That was seen, then: of the path itself a folder without it
+    /// would say the same.
+    pub fn no_folder(&mut self, path: &[u8]) -> u16 {
+        let folder = open::parent(path);
+        match tracee::look(folder, true) {
+            Ok(found) if found.is_folder() => 0,
+            Ok(_) => {
+                self.seen(folder, 0);
+                libc::ENOTDIR as u16
+            }
+            Err(missing) => {
+                self.seen(folder, missing);
+                missing
+            }
+        }
+    }
+
+    fn would_make(&mut self, path: &[u8], found: Result<Found, u16>) -> u16 {
+        match found {
+            Ok(_) => libc::EEXIST as u16,
+            Err(_) => self.no_folder(path),
+        }
+    }
+
     fn change(&mut self, change: Change, at: At) {
         let Some(path) = self.path(at) else { return };
         let found = tracee::look(&path, false);
         let (kind, errno) = match change {
-            Change::Mkdir => (EventKind::Mkdir, would_make(&path, found)),
-            Change::Symlink => (EventKind::LinkTo, would_make(&path, found)),
+            Change::Mkdir => (EventKind::Mkdir, self.would_make(&path, found)),
+            Change::Symlink => (EventKind::LinkTo, self.would_make(&path, found)),
             Change::Unlink => {
                 (EventKind::Remove, found.map_or_else(|e| e, |at| if at.is_folder() { libc::EISDIR as u16 } else { 0 }))
             }
@@ -122,10 +146,9 @@ impl Call<'_> {
             (Ok(source), Ok(target)) if source.is_folder() && !target.is_folder() => libc::ENOTDIR as u16,
             (Ok(source), Ok(target)) if !source.is_folder() && target.is_folder() => libc::EISDIR as u16,
             (Ok(_), Ok(target)) if target.is_folder() => would_remove(&to, target),
-            (Ok(source), _) => match tracee::look(tracee::parent(&to), true) {
-                Err(error) => error,
-                Ok(folder) if folder.dev != source.dev => libc::EXDEV as u16,
-                Ok(_) => 0,
+            _ => match self.no_folder(&to) {
+                0 if on_other_mounts(open::parent(&from), open::parent(&to)) => libc::EXDEV as u16,
+                error => error,
             },
         };
         if errno != 0 && source.is_ok() {
@@ -145,7 +168,7 @@ impl Call<'_> {
         let unnamed = found.is_err() && from.ends_with(b" (deleted)");
         let errno = match found {
             Err(error) if !unnamed => error,
-            _ => would_make(&to, target),
+            _ => self.would_make(&to, target),
         };
         if errno != 0 && target.is_ok() {
             self.seen(&to, 0);
@@ -190,19 +213,25 @@ impl Call<'_> {
 /// Linux 6.6; libc's crate has no name for it on all architectures.
 const FCHMODAT2: c_long = 452;
 
-fn would_make(path: &[u8], found: Result<Found, u16>) -> u16 {
-    match found {
-        Ok(_) => libc::EEXIST as u16,
-        Err(_) => tracee::look(tracee::parent(path), true).err().unwrap_or(0),
-    }
-}
-
 fn would_remove(path: &[u8], found: Found) -> u16 {
     if !found.is_folder() {
         return libc::ENOTDIR as u16;
     }
     let entries = std::fs::read_dir(Path::new(OsStr::from_bytes(path)));
     if entries.is_ok_and(|mut entries| entries.next().is_some()) { libc::ENOTEMPTY as u16 } else { 0 }
+}
+
+/// Whether two folders are surely on different mounts, between which nothing can be renamed. Devices do not tell: a file on an overlay
+/// may have another one than its folder, and one file system may be mounted twice.
+fn on_other_mounts(one: &[u8], other: &[u8]) -> bool {
+    mount_of(one).zip(mount_of(other)).is_some_and(|(one, other)| one != other)
+}
+
+/// Since Linux 5.8.
+fn mount_of(path: &[u8]) -> Option<u64> {
+    let path = Path::new(OsStr::from_bytes(path));
+    let found = rustix::fs::statx(rustix::fs::CWD, path, rustix::fs::AtFlags::empty(), rustix::fs::StatxFlags::MNT_ID).ok()?;
+    (found.stx_mask & rustix::fs::StatxFlags::MNT_ID.bits() != 0).then_some(found.stx_mnt_id)
 }
 
 /// Whether this user may write to what is there.

@@ -183,8 +183,9 @@ impl Call<'_> {
     }
 
     fn list(&mut self) {
-        if let Some(path) = self.tracee.descriptor(self.args[0] as c_int) {
-            self.events.push(Event::of(EventKind::List, 0, path));
+        match self.tracee.descriptor(self.args[0] as c_int) {
+            Some(path) => self.events.push(Event::of(EventKind::List, 0, path)),
+            None => self.lost(b"a folder that is listed"),
         }
     }
 
@@ -208,19 +209,9 @@ impl Call<'_> {
         let has = |flag: c_int| flags & flag == flag;
         let found = tracee::look(&path, !has(libc::O_NOFOLLOW) && !has(libc::O_CREAT | libc::O_EXCL));
         let Some((kind, bits)) = open::event(flags, found.is_ok()) else { return };
-        let accesses = flags & libc::O_ACCMODE != libc::O_RDONLY || has(libc::O_TRUNC);
-        let errno = match found {
-            // Whoever only looks where it leads changes nothing, whatever else is asked for.
-            _ if has(libc::O_PATH) => found.err().unwrap_or(0),
-            Err(missing) if !has(libc::O_CREAT) => missing,
-            Err(_) => 0,
-            Ok(_) if has(libc::O_CREAT | libc::O_EXCL) => libc::EEXIST as u16,
-            Ok(found) if has(libc::O_NOFOLLOW) && found.is_link() => libc::ELOOP as u16,
-            Ok(found) if has(libc::O_DIRECTORY) && !found.is_folder() => libc::ENOTDIR as u16,
-            Ok(found) if found.is_folder() && (accesses || has(libc::O_CREAT)) => libc::EISDIR as u16,
-            Ok(_) if accesses => super::changes::may_write(&path).err().unwrap_or(0),
-            Ok(_) => 0,
-        };
+        let folder = || self.no_folder(&path);
+        let writable = || super::changes::may_write(&path).err().unwrap_or(0);
+        let errno = open::foretell(flags, found.map(|found| found.mode), folder, writable);
         let ahead = if kind == EventKind::OpenWrite { flag::AHEAD } else { 0 };
         self.events.push(Event { flags: bits | ahead, ..Event::of(kind, errno, path) });
     }

@@ -3,9 +3,11 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use libc::c_int;
+use vrift_core::proc::Link;
 
 /// The longest path that the kernel takes, NUL included.
 const LONGEST: usize = 4096;
@@ -89,36 +91,29 @@ impl Tracee {
     /// The absolute form of a path that is not empty; `None` where its base has none.
     pub fn absolute(self, dir: c_int, path: Vec<u8>) -> Option<Vec<u8>> {
         if path.starts_with(b"/") {
-            return Some(if path.starts_with(b"/proc/") { self.behind_proc(path) } else { path });
+            return self.behind_proc(path);
         }
         let mut whole = self.folder(dir)?;
         whole.push(b'/');
         whole.extend_from_slice(&path);
-        Some(whole)
+        if whole.starts_with(b"/proc/") { self.behind_proc(whole) } else { Some(whole) }
     }
 
-    /// Links below `/proc/<process>` that lead to other files, for that process alone: `cwd`, `root`, `exe`, `fd/<n>`.
-    fn behind_proc(self, path: Vec<u8>) -> Vec<u8> {
-        self.try_behind_proc(&path).unwrap_or(path)
-    }
-
-    fn try_behind_proc(self, path: &[u8]) -> Option<Vec<u8>> {
-        let mut parts = path.strip_prefix(b"/proc/")?.split(|c| *c == b'/').filter(|part| !part.is_empty() && part != b".");
-        let process = match parts.next()? {
-            b"self" | b"thread-self" => self.0,
-            digits => std::str::from_utf8(digits).ok()?.parse().ok()?,
-        };
-        let target = match parts.next()? {
-            name @ (b"cwd" | b"root" | b"exe") => link(&format!("/proc/{process}/{}", std::str::from_utf8(name).ok()?))?,
-            b"fd" => link(&format!("/proc/{process}/fd/{}", std::str::from_utf8(parts.next()?).ok()?))?,
-            _ => return None,
-        };
-        let mut whole = Some(target).filter(|target| target.starts_with(b"/"))?;
-        for part in parts {
-            whole.push(b'/');
-            whole.extend_from_slice(part);
+    /// The same path, not through a link of `/proc` that leads elsewhere for that process alone; `None` where what it leads through
+    /// has no name. A file without one goes by the link.
+    fn behind_proc(self, path: Vec<u8>) -> Option<Vec<u8>> {
+        let Some(link) = Link::of(&path) else { return Some(path) };
+        let mut room = [0; 64];
+        let name = Path::new(OsStr::from_bytes(link.name(Some(self.0), &mut room)?.to_bytes()));
+        let Some(target) = fs::read_link(name).ok().filter(|target| target.is_absolute()) else { return Some(path) };
+        // What was removed has a name there all the same, which may be another file's.
+        let same = fs::metadata(name).ok().zip(fs::metadata(&target).ok());
+        let same = same.is_some_and(|(there, here)| (there.dev(), there.ino()) == (here.dev(), here.ino()));
+        match link.rest {
+            b"" if same => Some(target.into_os_string().into_vec()),
+            b"" => Some(name.as_os_str().as_bytes().to_vec()),
+            rest => same.then(|| [target.as_os_str().as_bytes(), b"/", rest].concat()),
         }
-        Some(whole)
     }
 }
 
@@ -130,37 +125,22 @@ fn link(path: &str) -> Option<Vec<u8>> {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Found {
     pub mode: u32,
-    pub dev: u64,
 }
 
 impl Found {
     pub fn is_folder(self) -> bool {
         self.mode & libc::S_IFMT == libc::S_IFDIR
     }
-
-    pub fn is_link(self) -> bool {
-        self.mode & libc::S_IFMT == libc::S_IFLNK
-    }
 }
 
 /// Looks at a path; the error's number where nothing is there, or not for us.
 pub fn look(path: &[u8], follow: bool) -> Result<Found, u16> {
-    use std::os::unix::fs::MetadataExt;
     let path = Path::new(OsStr::from_bytes(path));
     let meta = if follow { fs::metadata(path) } else { fs::symlink_metadata(path) };
-    meta.map(|meta| Found { mode: meta.mode(), dev: meta.dev() }).map_err(|e| number(&e))
+    meta.map(|meta| Found { mode: meta.mode() }).map_err(|e| number(&e))
 }
 
 /// The number of an error.
 pub fn number(error: &std::io::Error) -> u16 {
     error.raw_os_error().and_then(|number| u16::try_from(number).ok()).unwrap_or(libc::EIO as u16)
-}
-
-/// The folder that a path is in.
-pub fn parent(path: &[u8]) -> &[u8] {
-    let end = path.iter().rposition(|c| *c != b'/').map_or(0, |at| at + 1);
-    match path[..end].iter().rposition(|c| *c == b'/') {
-        Some(0) | None => b"/",
-        Some(at) => &path[..at],
-    }
 }
