@@ -84,7 +84,7 @@ impl EventKind {
 pub mod flag {
     /// The old content was thrown away on opening (`O_TRUNC`, or `O_CREAT | O_EXCL`).
     pub const TRUNCATED: u8 = 1;
-    /// The name existed before the call, which opens to write.
+    /// The name existed before the call, which opens to write or renames to it.
     pub const EXISTED: u8 = 2;
     /// The path could not be resolved or was cut: the event stands for an unknown path.
     pub const UNRESOLVED: u8 = 4;

@@ -3,7 +3,7 @@
 use core::ffi::{c_char, c_int, c_uint, c_void};
 
 use libc::{dev_t, gid_t, mode_t, off_t, size_t, uid_t};
-use vrift_core::event::{EventKind, Untraced};
+use vrift_core::event::{EventKind, Untraced, flag};
 use vrift_core::rules;
 
 use super::ahead;
@@ -19,14 +19,20 @@ unsafe fn one(trace: &Trace, kind: EventKind, at: At, result: c_int) -> c_int {
     result
 }
 
-unsafe fn two(trace: &Trace, kinds: [EventKind; 2], from: At, to: At, result: c_int) -> c_int {
+unsafe fn two(trace: &Trace, kinds: [EventKind; 2], from: At, to: At, flags: u8, result: c_int) -> c_int {
     let error = if result < 0 { errno() } else { 0 };
     // SAFETY: the program's own paths.
     unsafe {
         trace.path(kinds[0], 0, error, from);
-        trace.path(kinds[1], 0, error, to);
+        trace.path(kinds[1], flags, error, to);
     }
     result
+}
+
+/// Of the new name of a rename: whether something is there now, before the call.
+unsafe fn taken(at: At) -> u8 {
+    // SAFETY: the program's own path, which the kernel refuses where it cannot be read.
+    if unsafe { sys::look_at(at.dir, at.path, libc::AT_SYMLINK_NOFOLLOW) }.is_ok() { flag::EXISTED } else { 0 }
 }
 
 /// A file is changed through a descriptor, which may have been opened for reading.
@@ -83,18 +89,19 @@ const RENAME: [EventKind; 2] = [EventKind::RenameFrom, EventKind::RenameTo];
 const LINK: [EventKind; 2] = [EventKind::LinkFrom, EventKind::LinkTo];
 
 hooks! {
-    fn rename(from: *const c_char, to: *const c_char) -> c_int { |next, trace| two(trace, RENAME, At::cwd(from), At::cwd(to), next(from, to)) }
-    fn renameat(fd: c_int, from: *const c_char, td: c_int, to: *const c_char) -> c_int { |next, trace| two(trace, RENAME, At { dir: fd, path: from }, At { dir: td, path: to }, next(fd, from, td, to)) }
+    fn rename(from: *const c_char, to: *const c_char) -> c_int { |next, trace| two(trace, RENAME, At::cwd(from), At::cwd(to), taken(At::cwd(to)), next(from, to)) }
+    fn renameat(fd: c_int, from: *const c_char, td: c_int, to: *const c_char) -> c_int { |next, trace| two(trace, RENAME, At { dir: fd, path: from }, At { dir: td, path: to }, taken(At { dir: td, path: to }), next(fd, from, td, to)) }
     fn renameat2(fd: c_int, from: *const c_char, td: c_int, to: *const c_char, flags: c_uint) -> c_int { |next, trace| {
+        let existed = taken(At { dir: td, path: to });
         let result = next(fd, from, td, to, flags);
         if ahead::exchanges(flags) {
             trace.untraced(Untraced::UnknownSyscall, b"renameat2");
             return result;
         }
-        two(trace, RENAME, At { dir: fd, path: from }, At { dir: td, path: to }, result)
+        two(trace, RENAME, At { dir: fd, path: from }, At { dir: td, path: to }, existed, result)
     } }
-    fn link(from: *const c_char, to: *const c_char) -> c_int { |next, trace| two(trace, LINK, At::cwd(from), At::cwd(to), next(from, to)) }
-    fn linkat(fd: c_int, from: *const c_char, td: c_int, to: *const c_char, flags: c_int) -> c_int { |next, trace| two(trace, LINK, At { dir: fd, path: from }, At { dir: td, path: to }, next(fd, from, td, to, flags)) }
+    fn link(from: *const c_char, to: *const c_char) -> c_int { |next, trace| two(trace, LINK, At::cwd(from), At::cwd(to), 0, next(from, to)) }
+    fn linkat(fd: c_int, from: *const c_char, td: c_int, to: *const c_char, flags: c_int) -> c_int { |next, trace| two(trace, LINK, At { dir: fd, path: from }, At { dir: td, path: to }, 0, next(fd, from, td, to, flags)) }
     fn symlink(target: *const c_char, path: *const c_char) -> c_int { |next, trace| one(trace, EventKind::LinkTo, At::cwd(path), next(target, path)) }
     fn symlinkat(target: *const c_char, dir: c_int, path: *const c_char) -> c_int { |next, trace| one(trace, EventKind::LinkTo, At { dir, path }, next(target, dir, path)) }
     fn mknod(path: *const c_char, mode: mode_t, device: dev_t) -> c_int { |next, trace| one(trace, EventKind::LinkTo, At::cwd(path), next(path, mode, device)) }
