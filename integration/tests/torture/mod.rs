@@ -6,6 +6,7 @@ mod breaks_machine;
 mod breaks_processes;
 mod breaks_programs;
 mod ignores;
+mod native_case;
 mod native_notices;
 mod native_restore;
 mod notices_env;
