@@ -89,6 +89,25 @@ pub fn gawk() -> Result<Native> {
     })
 }
 
+/// fribidi: Meson and Ninja, tables that programs of its own generate.
+///
+/// # Errors
+/// It cannot be fetched.
+pub fn fribidi() -> Result<Native> {
+    Ok(Native {
+        name: "fribidi 1.0.8",
+        sources: debian::sources(
+            "f/fribidi/fribidi_1.0.8.orig.tar.bz2",
+            "94c7b68d86ad2a9613b4dcffe7bbeb03523d63b5b37918bdf2e4ef34195c1e6c",
+        )?,
+        // Where there is a ccache, Meson puts it in front of a compiler that nobody has named.
+        configure: "CC=cc %meson setup build -Ddocs=false",
+        build: "%meson compile -C build -j 2",
+        is_done: "ninja -C build | grep -q 'no work to do'",
+        check: "meson test -C build",
+    })
+}
+
 /// yaml-cpp: CMake and Ninja, C++.
 ///
 /// # Errors

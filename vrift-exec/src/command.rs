@@ -9,7 +9,7 @@ use vrift_core::action::Tool;
 use vrift_core::bytes::ByteText;
 use vrift_core::context::{Context, Field, mode};
 use vrift_core::env;
-use vrift_core::paths::{AbsPath, Roots};
+use vrift_core::paths::{AbsPath, Root, Roots};
 use vrift_core::rules::{self, ScriptRules};
 
 /// A command, with what this process knows of vrift.
@@ -67,13 +67,14 @@ impl Command {
         let cwd = AbsPath::try_from(cwd.as_path()).map_err(|e| CommandError::Cwd(e.to_string()))?;
         let fields = Context::parse(&context).ok_or(CommandError::ByHand)?;
         let path = |field| PathBuf::from(OsString::from_vec(fields.get(field).to_vec()));
+        let roots = with_scratch(tool, fields.roots(), &cwd, &argv);
         Ok(Self {
             tool,
             program,
             argv,
             env: variables(),
             cwd,
-            roots: fields.roots(),
+            roots,
             session: String::from_utf8_lossy(fields.get(Field::Session)).into_owned(),
             socket: path(Field::Socket),
             source: path(Field::Source),
@@ -139,6 +140,20 @@ impl Command {
             Some(value) => Some(value),
             None => self.argv.get(at + 1).map(|value| &value[..]),
         }
+    }
+}
+
+/// The known roots, and the folder with a random name that a compiler is started in or for.
+fn with_scratch(tool: Tool, roots: Roots, cwd: &AbsPath, argv: &[ByteText]) -> Roots {
+    if !tool.is_native() {
+        return roots;
+    }
+    let named = std::iter::once(cwd.as_bytes()).chain(argv.iter().skip(1).map(|arg| &arg[..]));
+    let folder = named.filter_map(rules::scratch_folder).find_map(|folder| AbsPath::new(folder).ok());
+    let inside = |folder: &AbsPath| roots.get(Root::Project).is_some_and(|project| folder.below(project).is_some());
+    match folder.filter(inside) {
+        Some(folder) => roots.with(Root::Scratch, folder),
+        None => roots,
     }
 }
 

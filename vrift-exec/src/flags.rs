@@ -118,6 +118,14 @@ fn prefix_maps(command: &Command) -> Vec<Vec<u8>> {
     maps(b"--remap-path-prefix=")
 }
 
+/// Whether a Rust compiler may write the checkout's path where no search finds it: compressed, and not replaced beforehand.
+pub fn hides_paths(command: &Command) -> bool {
+    const COMPRESSED: [&[u8]; 3] = [b"instrument-coverage", b"compress-debug-sections", b"debuginfo-compression"];
+    let users = command.argv.iter().any(|arg| arg.starts_with(b"--remap-path-prefix"));
+    (users || command.context_mode(mode::NO_PREFIX_MAP))
+        && command.argv.iter().any(|arg| COMPRESSED.iter().any(|word| memmem::find(arg, word).is_some()))
+}
+
 /// Whether `getcwd` is to be portable for this command.
 pub fn portable_cwd(command: &Command) -> bool {
     let inside = command.roots.get(Root::Project).is_some_and(|root| command.cwd.below(root).is_some());

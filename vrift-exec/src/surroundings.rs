@@ -1,9 +1,9 @@
-//! What a script finds around it that is no file and no variable.
+//! What a command finds around it that is no file and no variable.
 
 use std::io::{IsTerminal, stderr, stdout};
 
 use vrift_core::action::Tool;
-use vrift_core::context::Field;
+use vrift_core::context::{Field, mode};
 use vrift_core::rules;
 
 use crate::command::Command;
@@ -13,10 +13,14 @@ const COLOURS: [&str; 4] = ["TERM", "COLORTERM", "TERM_PROGRAM", "TERM_PROGRAM_V
 
 /// As texts for the key. What a script said to a terminal is not what it says to a file, nor to another kind of terminal.
 pub fn of(command: &Command, open_stdin: bool) -> Vec<String> {
-    if command.tool != Tool::Script {
-        return Vec::new();
-    }
     let mut all = Vec::new();
+    if command.context_mode(mode::NO_PREFIX_MAP) {
+        // Who wants the checkout named must not get a result that was made with the maps.
+        all.push("no prefix maps".to_owned());
+    }
+    if command.tool != Tool::Script {
+        return all;
+    }
     // What a configure script asks the system for by `uname`.
     if rules::configures(command.program.as_bytes(), command.argv.iter().skip(1).map(|arg| &arg[..])) {
         let system = rustix::system::uname();

@@ -50,7 +50,9 @@ pub struct Followed {
 /// Puts in place what is known of the build. `None` where the worker does not follow it.
 pub fn begin(job: &Job, setup: &Setup, opening: &mut Opening) -> Option<Followed> {
     let target = setup.places.target.clone().or_else(|| setup.project.root.join("target").ok())?;
-    if job.class != Class::Build || !setup.settings.whole_builds || setup.recache || was_built(target.as_path()) {
+    // A plan holds commands as they are with prefix maps.
+    let wanted = setup.settings.whole_builds && setup.settings.prefix_map;
+    if job.class != Class::Build || !wanted || setup.recache || was_built(target.as_path()) {
         return None;
     }
     let params = params(job, setup)?;

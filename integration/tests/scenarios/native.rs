@@ -75,6 +75,11 @@ fn gawk() -> Result {
 }
 
 #[test]
+fn fribidi() -> Result {
+    scenario(&native::fribidi()?, true)
+}
+
+#[test]
 fn yaml_cpp() -> Result {
     scenario(&native::yaml_cpp()?, true)
 }

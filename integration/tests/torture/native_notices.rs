@@ -1,70 +1,11 @@
 //! The key must notice: everything that a C compiler, an archiver or a linker is told, reads or misses.
 
-use std::path::Path;
-
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use integration::Result;
-use integration::checkout::Checkout;
 use integration::env::TestEnv;
 use integration::host;
-use integration::snapshot::{Exceptions, Snapshot};
 
-/// A few files and the commands that make something of them. What the commands print is compared, too.
-struct Case {
-    files: &'static [(&'static str, &'static str)],
-    script: &'static str,
-}
-
-const HELLO: &str = "#include <stdio.h>\n#include \"word.h\"\nint main(void) { puts(WORD); return 0; }\n";
-
-impl Case {
-    fn checkout<'e>(&self, env: &'e TestEnv, name: &str) -> Result<Checkout<'e>> {
-        let checkout = env.checkout(name)?;
-        // A Makefile makes the folder a project.
-        checkout.write("Makefile", "all:\n")?;
-        for (path, content) in self.files {
-            checkout.write(path, content)?;
-        }
-        Ok(checkout)
-    }
-
-    /// Runs the commands in two checkouts: in the second nothing runs. Then changes it, and runs them again: what is there
-    /// afterwards is what a run from scratch makes, and the commands print something else.
-    fn notices(&self, change: impl Fn(&Checkout<'_>) -> Result) -> Result {
-        let env = TestEnv::new()?;
-        self.checkout(&env, "first")?.run(self.script).ok()?;
-        let second = self.checkout(&env, "elsewhere/second")?;
-        let judged = second.run(self.script).judged()?;
-        judged.nothing_ran()?;
-        self.is_right(&second, &judged.done.stdout).context("unchanged")?;
-        change(&second)?;
-        let printed = second.run(self.script).ok()?.stdout;
-        ensure!(printed != judged.done.stdout, "the change shows nowhere: {printed}");
-        self.is_right(&second, &printed).context("changed")
-    }
-
-    /// Runs all commands for real at the same place, and compares.
-    fn is_right(&self, checkout: &Checkout<'_>, printed: &str) -> Result {
-        let ours = snapshot(checkout.dir())?;
-        let uncached = checkout.run(self.script).env("VRIFT_RECACHE", "1").ok()?;
-        ensure!(printed == uncached.stdout, "it prints {printed:?}, uncached {:?}", uncached.stdout);
-        ours.same_as(&snapshot(checkout.dir())?, &Exceptions::load()?)?;
-        let plain = checkout.sh(self.script).ok()?;
-        ensure!(printed == plain.stdout, "it prints {printed:?}, without vrift {:?}", plain.stdout);
-        Ok(())
-    }
-}
-
-/// All files but vrift's own.
-fn snapshot(dir: &Path) -> Result<Snapshot> {
-    let mut snapshot = Snapshot::of(dir)?;
-    snapshot.0.retain(|path, _| !path.starts_with(".vrift"));
-    Ok(snapshot)
-}
-
-fn edit(path: &'static str, old: &'static str, new: &'static str) -> impl Fn(&Checkout<'_>) -> Result {
-    move |checkout| checkout.edit(path, old, new).map(drop)
-}
+use super::native_case::{Case, HELLO, edit};
 
 #[test]
 fn headers_and_what_the_command_line_says() -> Result {
@@ -286,6 +227,24 @@ fn own_path_in_c_programs() -> Result {
         }
     }
     ensure!(printed.len() == 12);
+    Ok(())
+}
+
+/// Who switches prefix maps off gets this checkout's path, whatever is stored by then, and who does not gets none.
+#[test]
+fn prefix_maps_switched_off() -> Result {
+    let env = TestEnv::new()?;
+    for name in ["first", "elsewhere/second"] {
+        let checkout = env.checkout(name)?;
+        checkout.write("Makefile", "all:\n")?.write("x.c", "int x(int a) { return a + 1; }\n")?;
+        let own = checkout.dir().display().to_string();
+        for (switch, named) in [("on", false), ("off", true), ("on", false), ("off", true)] {
+            checkout.run("cc -g -c x.c -o x.o").env("VRIFT_PREFIX_MAP", switch).ok()?;
+            let object = std::fs::read(checkout.path("x.o"))?;
+            let names = object.windows(own.len()).any(|part| part == own.as_bytes());
+            ensure!(names == named, "{name}, prefix maps {switch}");
+        }
+    }
     Ok(())
 }
 

@@ -151,3 +151,38 @@ fn a_file_read_by_a_bare_system_call() -> Result {
     package(&ours, body)?;
     side_by_side(&ours, &SEEDS[..2])
 }
+
+/// A library in C that the build script compiles and archives: in another checkout nothing of it runs, and its headers count.
+#[test]
+fn a_c_library_in_a_build_script() -> Result {
+    let env = TestEnv::new()?;
+    let ours = env.checkout("ours")?;
+    let body = "let out = env::var(\"OUT_DIR\").unwrap();\n\
+                let run = |program: &str, args: &[&str]| assert!(Command::new(program).args(args).status().unwrap().success());\n\
+                let (object, archive) = (format!(\"{out}/word.o\"), format!(\"{out}/libword.a\"));\n\
+                let source = format!(\"{}/c/word.c\", env::var(\"CARGO_MANIFEST_DIR\").unwrap());\n\
+                run(\"cc\", &[\"-g\", \"-O1\", \"-Ic/first\", \"-Ic/second\", \"-c\", &source, \"-o\", &object]);\n\
+                let _ = fs::remove_file(&archive);\n\
+                run(\"ar\", &[\"crs\", &archive, &object]);\n\
+                println!(\"cargo::rerun-if-changed=c\");\n\
+                println!(\"cargo::rustc-link-search=native={out}\");\n\
+                println!(\"cargo::rustc-link-lib=static=word\");";
+    package(&ours, body)?;
+    ours.write(
+        "src/main.rs",
+        "unsafe extern \"C\" {\n    safe fn word() -> *const std::ffi::c_char;\n}\n\n\
+         fn main() {\n    println!(\"{}\", unsafe { std::ffi::CStr::from_ptr(word()) }.to_string_lossy());\n}\n",
+    )?;
+    ours.write("c/word.c", "#include <word.h>\nconst char *word(void) { return WORD; }\n")?;
+    ours.write("c/second/word.h", "#define WORD \"one\"\n")?.write("c/first/keep", "")?;
+    ours.vrift("build").ok()?;
+    let second = ours.copy("elsewhere/second")?;
+    second.vrift("build").judged()?.nothing_ran()?;
+    ensure!(second.output_of("app")? == "one\n");
+    let steps = [
+        ("sed -i s/one/two/ c/second/word.h", "x"),
+        ("echo '#define WORD \"three\"' > c/first/word.h", "x"),
+        ("rm c/first/word.h", "x"),
+    ];
+    side_by_side(&ours, &steps)
+}

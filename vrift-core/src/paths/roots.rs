@@ -25,11 +25,13 @@ pub enum Root {
     Home,
     /// `TMPDIR`, else `/tmp`.
     Tmp,
+    /// The folder with a random name in which the command tries something out; see [`crate::rules::scratch_folder`].
+    Scratch,
 }
 
 impl Root {
     /// All of them.
-    pub const ALL: [Self; 6] = [Self::Project, Self::Target, Self::Cargo, Self::Rustup, Self::Home, Self::Tmp];
+    pub const ALL: [Self; 7] = [Self::Project, Self::Target, Self::Cargo, Self::Rustup, Self::Home, Self::Tmp, Self::Scratch];
 
     /// The letter in a stored placeholder. Stored data holds these: never change one.
     pub const fn letter(self) -> u8 {
@@ -40,6 +42,7 @@ impl Root {
             Self::Rustup => b'r',
             Self::Home => b'h',
             Self::Tmp => b'm',
+            Self::Scratch => b's',
         }
     }
 
@@ -57,12 +60,13 @@ impl Root {
             Self::Rustup => "rustup",
             Self::Home => "home",
             Self::Tmp => "tmp",
+            Self::Scratch => "scratch",
         }
     }
 
     /// Whether the folder belongs to one checkout, so that an output that holds its path is not portable as it stands.
     pub const fn per_checkout(self) -> bool {
-        matches!(self, Self::Project | Self::Target)
+        matches!(self, Self::Project | Self::Target | Self::Scratch)
     }
 }
 
@@ -83,6 +87,12 @@ impl Roots {
         list.sort_by(|a, b| b.1.as_bytes().len().cmp(&a.1.as_bytes().len()).then(a.0.cmp(&b.0)));
         list.dedup_by(|a, b| a.1 == b.1);
         Self(list)
+    }
+
+    /// The same and one more.
+    #[must_use]
+    pub fn with(&self, root: Root, path: AbsPath) -> Self {
+        Self::new(self.0.iter().cloned().chain([(root, path)]))
     }
 
     /// Where `root` is.

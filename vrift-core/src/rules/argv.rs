@@ -39,10 +39,22 @@ pub fn is_probe(tool: Tool, argv: &[ByteText]) -> bool {
     rust(tool) && args.iter().any(asks) && !args.iter().any(names_a_file)
 }
 
-/// Whether a file that is named in a command's arguments is one of a configure script's: hundreds of commands have the same
-/// arguments and another source each. Source: Autoconf's manual, "Writing Test Programs".
+/// Whether a file that is named in a command's arguments is one of a configure script's, or of Meson's: hundreds of commands have the
+/// same arguments and another source each. Source: Autoconf's manual, "Writing Test Programs".
 pub fn is_of_configure(path: &[u8]) -> bool {
-    path.rsplit(|c| *c == b'/').next().unwrap_or(path).starts_with(b"conftest")
+    scratch_folder(path).is_some() || path.rsplit(|c| *c == b'/').next().unwrap_or(path).starts_with(b"conftest")
+}
+
+/// The folder in which Meson tries something out, where `path` is that or something in it: its name is a random one, so a command in
+/// it would never be the same again. Source: Meson's `compilers/compilers.py` (`TemporaryDirectory` in `get_scratch_dir`), Python's
+/// `tempfile.py` (`_RandomNameSequence`).
+pub fn scratch_folder(path: &[u8]) -> Option<&[u8]> {
+    const START: &[u8] = b"/meson-private/tmp";
+    const RANDOM: usize = 8;
+    let end = memchr::memmem::find(path, START)? + START.len() + RANDOM;
+    let is_random = |c: &u8| c.is_ascii_lowercase() || c.is_ascii_digit() || *c == b'_';
+    let folder = path.get(..end).filter(|folder| folder.starts_with(b"/") && folder[end - RANDOM..].iter().all(is_random))?;
+    path.get(end).is_none_or(|next| *next == b'/').then_some(folder)
 }
 
 /// Whether an argument asks for code for the processor that the compiler runs on.
@@ -77,6 +89,19 @@ mod tests {
         assert!(!probe("rustc - --print=cfg -L native"));
         assert!(!probe("rustc - --crate-name ___ --emit=metadata"));
         assert!(!probe("rustc --crate-name a --print=link-args src/lib.rs"));
+    }
+
+    #[test]
+    fn folders_with_random_names_are_told() {
+        let folder = |path: &str| scratch_folder(path.as_bytes()).map(|folder| String::from_utf8_lossy(folder).into_owned());
+        let found = Some("/w/b/meson-private/tmp01ge5_bl".to_owned());
+        assert_eq!(folder("/w/b/meson-private/tmp01ge5_bl"), found);
+        assert_eq!(folder("/w/b/meson-private/tmp01ge5_bl/testfile.c"), found);
+        for path in ["/w/b/meson-private/tmp01ge5_blx/a.c", "/w/b/meson-private/tmp01ge/a.c", "/w/b/meson-private/sanitycheckc.c"]
+        {
+            assert_eq!(folder(path), None, "{path}");
+        }
+        assert!(is_of_configure(b"/w/b/meson-private/tmp01ge5_bl/testfile.c") && !is_of_configure(b"/w/b/testfile.c"));
     }
 
     #[test]

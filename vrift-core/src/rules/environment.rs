@@ -162,8 +162,7 @@ pub fn reads_env_by_name(program: &[u8]) -> bool {
         b"rustup",
     ];
     let name = program.rsplit(|c| *c == b'/').next().unwrap_or(program);
-    let cross = name.iter().rposition(|c| *c == b'-').map_or(name, |at| &name[at + 1..]);
-    KNOWN.contains(&name) || KNOWN.contains(&cross) || super::is_c_driver(name) || super::is_archiver(name)
+    super::programs::is_one_of(name, &KNOWN) || super::is_c_driver(name) || super::is_archiver(name)
 }
 
 #[cfg(test)]
@@ -188,9 +187,14 @@ mod tests {
 
     #[test]
     fn compilers_are_known_to_read_by_name() {
-        for program in
-            ["/r/bin/rustc", "/usr/bin/x86_64-linux-gnu-gcc-12", "/usr/libexec/gcc/cc1", "/usr/bin/x86_64-linux-gnu-ld.bfd"]
-        {
+        for program in [
+            "/r/bin/rustc",
+            "/usr/bin/x86_64-linux-gnu-gcc-12",
+            "/usr/libexec/gcc/cc1",
+            "/usr/bin/x86_64-linux-gnu-ld.bfd",
+            "/usr/bin/ld.lld-14",
+            "llvm-strip-14",
+        ] {
             assert!(reads_env_by_name(program.as_bytes()), "{program}");
         }
         for program in ["/bin/sh", "/t/build-script-build", "/usr/bin/python3", "/usr/bin/env"] {

@@ -13,7 +13,7 @@ mod programs;
 mod script;
 
 #[cfg(feature = "std")]
-pub use argv::{is_for_this_processor, is_of_configure, is_probe, request_argv};
+pub use argv::{is_for_this_processor, is_of_configure, is_probe, request_argv, scratch_folder};
 pub use environment::{is_session_noise, key_env, reads_env_by_name, sounds_secret, unimportant_read};
 #[cfg(feature = "std")]
 pub use label::label;

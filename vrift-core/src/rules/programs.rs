@@ -139,7 +139,7 @@ pub fn is_archiver(name: &[u8]) -> bool {
 }
 
 /// Whether `name` is one of `names`, with or without a target in front and a version behind: `x86_64-linux-gnu-gcc-12`.
-fn is_one_of(name: &[u8], names: &[&[u8]]) -> bool {
+pub(super) fn is_one_of(name: &[u8], names: &[&[u8]]) -> bool {
     let name = strip_version(name);
     names.iter().any(|known| name.strip_suffix(*known).is_some_and(|prefix| prefix.is_empty() || prefix.ends_with(b"-")))
 }

@@ -142,7 +142,9 @@ fn compare(fresh: &Fresh<'_>, step: Step, world: &World<'_>, buffer: &mut Vec<u8
     let verdict = match (&input.state, world.compare(path, step.shared, &input.state, read)) {
         (InputState::Fresh, _) => fresh.compare(path),
         // Names of outputs do not count, and looking closer takes longer.
-        (InputState::Listing(wanted), Verdict::Differs(_)) if world.tool == Tool::Script => fresh.compare_names(path, wanted),
+        (InputState::Listing(wanted), Verdict::Differs(_)) if world.tool == Tool::Script || world.tool.is_native() => {
+            fresh.compare_names(path, wanted)
+        }
         (_, verdict) => verdict,
     };
     match verdict {

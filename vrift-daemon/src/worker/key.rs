@@ -8,6 +8,7 @@
 //! | arguments | those that matter, known roots replaced | see [`rules::request_argv`] |
 //! | data on standard input | its digest, where the command may read it | it may be the source |
 //! | sources of a configure script | their digests ([`rules::is_of_configure`]) | hundreds of its commands are the same otherwise |
+//! | prefix maps switched off | as a text | debug information then names the checkout |
 //! | terminals, an open standard input | of scripts, as texts | what is said to a terminal has colours; who finds input may read it |
 //! | this processor | where an argument asks for its kind (`-march=native`) | it decides which instructions are used |
 //! | working folder | yes, known roots replaced; not for [probes](rules::is_probe) | relative paths start there |

@@ -294,7 +294,8 @@ fn of_configure(worker: &Worker, params: &LookupParams) -> Vec<TemplateText> {
         let path = AbsPath::resolve(&params.cwd, arg).ok()?;
         let sight = look(path.as_bytes()).ok().filter(|sight| sight.is_file() && sight.stamp.size <= MAX_NAMED_FILE)?;
         let (_, known) = worker.digests.content(path.as_bytes(), &sight, None).ok()?;
-        Some(format!("<{} {}>", arg.display(), known.digest))
+        // Not the argument, which may hold the checkout's path, and is in the key already.
+        Some(format!("<{} {}>", String::from_utf8_lossy(path.file_name()), known.digest))
     };
     let text = |text: String| TemplateText { bytes: text.as_str().into(), ..TemplateText::default() };
     named.filter_map(|(_, arg)| digest(arg)).map(text).collect()

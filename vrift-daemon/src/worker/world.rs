@@ -296,7 +296,7 @@ impl<'a> World<'a> {
     /// Whether `path` is a temporary file, where much happens that nobody asks about.
     fn is_passing(&self, path: &[u8]) -> bool {
         let innermost = self.roots.iter().find(|(_, at)| path.starts_with(at.as_bytes()));
-        innermost.is_some_and(|(root, _)| *root == Root::Tmp)
+        innermost.is_some_and(|(root, _)| matches!(root, Root::Tmp | Root::Scratch))
     }
 }
 

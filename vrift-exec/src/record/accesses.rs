@@ -401,6 +401,15 @@ impl Seen {
         command.tool.is_native() && facts.changed && facts.uses_what_was_there(command.tool.updates())
     }
 
+    /// Whether a linker that listed this folder and left something in it cannot have looked for that: gold lists all folders in which it
+    /// searches for libraries, the working folder may be one, and what it leaves has no library's name.
+    fn is_listed_for_others(&self, folder: &AbsPath) -> bool {
+        let is_library =
+            |name: &[u8]| name.starts_with(b"lib") || name.ends_with(b".a") || memchr::memmem::find(name, b".so").is_some();
+        let left = self.paths.iter().filter(|(path, facts)| facts.changed && path.parent().as_ref() == Some(folder));
+        self.stirred.contains(folder) && !left.into_iter().any(|(path, _)| is_library(path.file_name()))
+    }
+
     /// What must hold before the run for its result to be the same.
     pub fn claims(&self, command: &Command) -> Vec<InputClaim> {
         if command.tool == Tool::Script {
@@ -428,6 +437,9 @@ impl Seen {
             }
             if access == Access::Listing && self.unlisted.contains(path.as_bytes()) {
                 access = Access::Kind;
+            }
+            if access == Access::Listing && command.tool.is_native() && self.is_listed_for_others(path) {
+                access = Access::Names;
             }
             if access != Access::Absent && above_a_checkout(command, path) {
                 if access == Access::Listing {

@@ -5,7 +5,8 @@
 //!   (`_cpp_builtin_macro_expand`), clang's `lib/Lex/PPMacroExpansion.cpp` (`ComputeDATE_TIME`).
 //! - clang's precompiled headers hold the modification times of the headers, and are refused where these differ.
 //! - An archiver that is not told or built to be deterministic writes times and owners into the archive.
-//! - What is compressed (debug information, link-time code) may hold the checkout's path where no search finds it.
+//! - What is compressed (debug information, link-time code, names of files and functions for coverage), or no whole bytes (clang's
+//!   precompiled headers and bitcode), may hold the checkout's path where no search finds it.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -20,6 +21,7 @@ use vrift_core::rules;
 use super::Reason;
 use super::content::Content;
 use crate::command::Command;
+use crate::flags;
 
 /// Refuses a run in which a compiler wrote the time into its output.
 pub fn check_clock(trace: &Trace) -> Result<(), Reason> {
@@ -67,7 +69,7 @@ pub enum Form {
 /// The [`Reason`] where it depends on more than its inputs' contents.
 pub fn form(command: &Command, path: &AbsPath, content: &Content, started_ns: u64) -> Result<Form, Reason> {
     if command.tool.is_rust() && command.tool != Tool::BuildScript {
-        return Ok(Form::Plain);
+        return Ok(if flags::hides_paths(command) { Form::Opaque } else { Form::Plain });
     }
     let started = i64::try_from(started_ns).unwrap_or(i64::MAX);
     if command.tool.is_native() && content.stamp.mtime_ns < started {
@@ -89,8 +91,8 @@ pub fn form(command: &Command, path: &AbsPath, content: &Content, started_ns: u6
         }
         return Ok(Form::Measured);
     }
-    let bitcode = head.starts_with(b"BC\xc0\xde") || head.starts_with(b"\xde\xc0\x17\x0b");
-    Ok(if bitcode || is_compressed(&file, head).unwrap_or(false) { Form::Opaque } else { Form::Plain })
+    let bits = [&b"BC\xc0\xde"[..], b"\xde\xc0\x17\x0b", b"CPCH"].iter().any(|magic| head.starts_with(magic));
+    Ok(if bits || is_compressed(&file, head).unwrap_or(false) { Form::Opaque } else { Form::Plain })
 }
 
 /// Keeps times out of clang's precompiled headers.
@@ -115,12 +117,13 @@ fn has_dates(file: &File, thin: bool) -> bool {
     false
 }
 
-/// Whether a section of an ELF file is compressed, or holds code for the link-time optimiser, which compresses it; `None` for
-/// what is no ELF file of this kind of machine. Source: elf(5).
+/// Whether a section of an ELF file is compressed, or holds what is compressed without saying so: code for the link-time optimiser,
+/// and clang's names for coverage and profiles. `None` for what is no ELF file of this kind of machine. Source: elf(5), LLVM's
+/// `docs/CoverageMappingFormat.rst`.
 fn is_compressed(file: &File, head: &[u8]) -> Option<bool> {
     const COMPRESSED: u64 = 0x800;
     const MOST_NAMES: u64 = 16 << 20;
-    const NAMES: [&[u8]; 4] = [b".gnu.lto_", b".gnu.debuglto_", b".llvm.lto", b".zdebug_"];
+    const NAMES: [&[u8]; 6] = [b".gnu.lto_", b".gnu.debuglto_", b".llvm.lto", b".zdebug_", b"__llvm_covmap", b"__llvm_prf_names"];
     // 64 bit, little-endian.
     if !head.starts_with(b"\x7fELF\x02\x01") {
         return None;
@@ -147,8 +150,8 @@ fn is_compressed(file: &File, head: &[u8]) -> Option<bool> {
     let strings = section(names)?;
     let (at, len) = (number(strings, 24, 8)?, number(strings, 32, 8)?);
     let text = read(at, len.min(MOST_NAMES))?;
-    let of_optimiser = text.split(|c| *c == 0).any(|name| NAMES.iter().any(|known| memchr::memmem::find(name, known).is_some()));
-    Some(compressed || of_optimiser)
+    let hidden = text.split(|c| *c == 0).any(|name| NAMES.iter().any(|known| memchr::memmem::find(name, known).is_some()));
+    Some(compressed || hidden)
 }
 
 #[cfg(test)]

@@ -17,14 +17,14 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use vrift_core::action::Stream;
 use vrift_core::arena::{ArenaFile, DEFAULT_CAPACITY, Trace, TraceError, read_trace};
 use vrift_core::bytes::ByteText;
 use vrift_core::context::{Field, mode};
 use vrift_core::env;
-use vrift_core::tool::WATCH;
+use vrift_core::tool::{Tool, WATCH};
 
 use kernel::Supervisor;
 pub use kernel::launch;
@@ -75,10 +75,12 @@ pub fn run(command: &Command, argv: &[ByteText], by_kernel: bool) -> io::Result<
         supervisor = Supervisor::off();
     }
     let rewrite = |text: &[u8]| flags::restore_paths(command, text);
-    let stdio = pump::pump(streams.sources(&mut child), ending.as_ref(), &mut supervisor, rewrite);
+    let grace = grace(command.tool);
+    let stdio = pump::pump(streams.sources(&mut child), ending.as_ref(), grace, &mut supervisor, rewrite);
     wait_for_end(ending.as_ref(), &mut supervisor);
     let status = child.wait()?;
-    let survivors = has_children();
+    // Output that goes on has been waited for already.
+    let survivors = has_children(if stdio.is_some() { grace } else { Duration::ZERO });
     supervisor.finish();
     let wall_us = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
     Ok(Finished { status, stdio, trace: read_trace(arena.map()), started_ns, wall_us, cpu_us: children_cpu_us(), survivors })
@@ -191,12 +193,22 @@ fn die_with_parent(child: &mut std::process::Command) {
     }
 }
 
-/// Whether children are still running; those that have ended are reaped.
-fn has_children() -> bool {
+/// How long what a program left running may take to end, before it is taken for something that stays.
+///
+/// mold tells whoever waits that its output is whole, and a child of it goes on to give memory back; all compilers may run it.
+fn grace(tool: Tool) -> Duration {
+    let may_link = tool.is_native() || (tool.is_rust() && tool != Tool::BuildScript);
+    Duration::from_millis(if may_link { 1_000 } else { 50 })
+}
+
+/// Whether children are still running after that time; those that have ended are reaped.
+fn has_children(grace: Duration) -> bool {
+    let start = Instant::now();
     loop {
         // SAFETY: a null status is allowed.
         match unsafe { libc::waitpid(-1, std::ptr::null_mut(), libc::WNOHANG) } {
-            0 => return true,
+            0 if start.elapsed() >= grace => return true,
+            0 => std::thread::sleep(Duration::from_millis(1)),
             pid if pid < 0 => return false,
             _ => {}
         }

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
+use std::time::Duration;
 
 use vrift_core::action::Stream;
 
@@ -24,14 +25,12 @@ pub struct Source {
 /// All output in order, a piece a stream; nothing where it is too much.
 pub type Kept = Option<Vec<(Stream, Vec<u8>)>>;
 
-/// How long output may go on, milliseconds, once the program has ended: what is still in a pipe comes at once.
-const REST_MS: i32 = 50;
-
 /// Passes on until every source has ended.
 ///
 /// `program` is a descriptor that is readable once the program has ended, if there is one. Where sources outlive it, some
 /// process that it left behind holds them: whoever waits for the program must not wait for that. A copy of this process goes on
-/// in the background, and nothing is kept.
+/// in the background, and nothing is kept. That is so when the output has gone on for `grace` without a word: what is still in a pipe
+/// comes at once.
 ///
 /// `supervisor` is started when somebody comes to it.
 ///
@@ -39,6 +38,7 @@ const REST_MS: i32 = 50;
 pub fn pump(
     mut sources: Vec<Source>,
     mut program: Option<&File>,
+    grace: Duration,
     supervisor: &mut Supervisor,
     rewrite: impl Fn(&[u8]) -> Option<Vec<u8>>,
 ) -> Kept {
@@ -54,7 +54,7 @@ pub fn pump(
             supervisor.start();
         }
         if program.is_some() && ready.pop() == Some(true) {
-            (program, rest) = (None, REST_MS);
+            (program, rest) = (None, i32::try_from(grace.as_millis()).unwrap_or(i32::MAX));
         } else if rest >= 0 && !ready.contains(&true) {
             if super::stay_behind() {
                 // What else this process has open is its original's: a listener here would keep calls waiting that nobody answers.
