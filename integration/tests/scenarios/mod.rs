@@ -7,6 +7,7 @@ mod lifecycle;
 mod native;
 mod npm;
 mod npm_package;
+mod npm_traces;
 mod second_checkout;
 mod service;
 mod traces;
