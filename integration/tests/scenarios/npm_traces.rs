@@ -68,3 +68,18 @@ fn of_a_workspace() -> Result {
 fn of_vite_and_a_static_compiler() -> Result {
     complete("vite", "build", access::watch_slowly)
 }
+
+#[test]
+fn of_tests_of_vitest() -> Result {
+    complete("tested", "test", access::watch)
+}
+
+#[test]
+fn of_tsup_and_its_threads() -> Result {
+    complete("packed", "build", access::watch_slowly)
+}
+
+#[test]
+fn of_a_static_bundler_below_node() -> Result {
+    complete("packed", "bundle", access::watch_slowly)
+}

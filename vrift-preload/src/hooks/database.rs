@@ -1,4 +1,4 @@
-//! Users and groups: libc reads their files by itself. Source: getpwnam(3), nsswitch.conf(5).
+//! Users, groups and the like: libc reads their files by itself. Source: getpwnam(3), nsswitch.conf(5).
 
 use core::ffi::{CStr, c_char, c_int, c_void};
 
@@ -10,11 +10,12 @@ use crate::path::At;
 use crate::sys;
 use crate::trace::Trace;
 
-const USERS: &CStr = c"/etc/passwd";
-const GROUPS: &CStr = c"/etc/group";
+const USERS: [&CStr; 2] = [c"/etc/nsswitch.conf", c"/etc/passwd"];
+const GROUPS: [&CStr; 2] = [c"/etc/nsswitch.conf", c"/etc/group"];
 
-fn reads(trace: &Trace, file: &CStr) {
-    for file in [c"/etc/nsswitch.conf", file] {
+/// Reports files that libc reads by itself.
+pub fn reads(trace: &Trace, files: &[&CStr]) {
+    for file in files {
         // SAFETY: the paths are NUL-terminated.
         unsafe {
             let missing = sys::access(libc::AT_FDCWD, file.as_ptr(), libc::F_OK);
@@ -24,12 +25,12 @@ fn reads(trace: &Trace, file: &CStr) {
 }
 
 hooks! {
-    fn getpwnam(name: *const c_char) -> *mut c_void { |next, trace| { reads(trace, USERS); next(name) } }
-    fn getpwuid(user: uid_t) -> *mut c_void { |next, trace| { reads(trace, USERS); next(user) } }
-    fn getpwnam_r(name: *const c_char, entry: *mut c_void, room: *mut c_char, len: size_t, found: *mut c_void) -> c_int { |next, trace| { reads(trace, USERS); next(name, entry, room, len, found) } }
-    fn getpwuid_r(user: uid_t, entry: *mut c_void, room: *mut c_char, len: size_t, found: *mut c_void) -> c_int { |next, trace| { reads(trace, USERS); next(user, entry, room, len, found) } }
-    fn getgrnam(name: *const c_char) -> *mut c_void { |next, trace| { reads(trace, GROUPS); next(name) } }
-    fn getgrgid(group: gid_t) -> *mut c_void { |next, trace| { reads(trace, GROUPS); next(group) } }
-    fn getgrnam_r(name: *const c_char, entry: *mut c_void, room: *mut c_char, len: size_t, found: *mut c_void) -> c_int { |next, trace| { reads(trace, GROUPS); next(name, entry, room, len, found) } }
-    fn getgrgid_r(group: gid_t, entry: *mut c_void, room: *mut c_char, len: size_t, found: *mut c_void) -> c_int { |next, trace| { reads(trace, GROUPS); next(group, entry, room, len, found) } }
+    fn getpwnam(name: *const c_char) -> *mut c_void { |next, trace| { reads(trace, &USERS); next(name) } }
+    fn getpwuid(user: uid_t) -> *mut c_void { |next, trace| { reads(trace, &USERS); next(user) } }
+    fn getpwnam_r(name: *const c_char, entry: *mut c_void, room: *mut c_char, len: size_t, found: *mut c_void) -> c_int { |next, trace| { reads(trace, &USERS); next(name, entry, room, len, found) } }
+    fn getpwuid_r(user: uid_t, entry: *mut c_void, room: *mut c_char, len: size_t, found: *mut c_void) -> c_int { |next, trace| { reads(trace, &USERS); next(user, entry, room, len, found) } }
+    fn getgrnam(name: *const c_char) -> *mut c_void { |next, trace| { reads(trace, &GROUPS); next(name) } }
+    fn getgrgid(group: gid_t) -> *mut c_void { |next, trace| { reads(trace, &GROUPS); next(group) } }
+    fn getgrnam_r(name: *const c_char, entry: *mut c_void, room: *mut c_char, len: size_t, found: *mut c_void) -> c_int { |next, trace| { reads(trace, &GROUPS); next(name, entry, room, len, found) } }
+    fn getgrgid_r(group: gid_t, entry: *mut c_void, room: *mut c_char, len: size_t, found: *mut c_void) -> c_int { |next, trace| { reads(trace, &GROUPS); next(group, entry, room, len, found) } }
 }
