@@ -22,6 +22,17 @@ pub struct Session {
     quiet: bool,
 }
 
+/// What running actions needs.
+#[derive(Clone, Copy, Debug)]
+pub struct Actions<'a> {
+    /// The state folder.
+    pub home: &'a Home,
+    /// The program that runs them.
+    pub runner: &'a Path,
+    /// What tells a program of the run all that it must know, as the value of [`vrift_core::env::CONTEXT`].
+    pub context: &'a OsStr,
+}
+
 impl Session {
     /// Starts the daemons for what is in `folder`. `modes` are further letters of [`vrift_core::context::mode`].
     ///
@@ -40,14 +51,9 @@ impl Session {
         &self.setup.home
     }
 
-    /// The program that runs actions.
-    pub fn runner(&self) -> &Path {
-        self.setup.runner()
-    }
-
-    /// What tells a program of the run all that it must know, as the value of [`vrift_core::env::CONTEXT`].
-    pub fn context(&self) -> &OsStr {
-        &self.context
+    /// What running actions needs, for several threads at once.
+    pub fn actions(&self) -> Actions<'_> {
+        Actions { home: &self.setup.home, runner: self.setup.runner(), context: &self.context }
     }
 
     /// Says what happened, and writes it to the file `to` where one is asked for.

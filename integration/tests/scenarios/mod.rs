@@ -8,6 +8,7 @@ mod native;
 mod npm;
 mod npm_package;
 mod npm_traces;
+mod npm_workspaces;
 mod second_checkout;
 mod service;
 mod traces;
