@@ -134,14 +134,14 @@ fn terminals_stay_terminals() -> Result {
     let env = TestEnv::new()?;
     let tells = || json!({ "tells": "node -p '[process.stdout.isTTY, process.stderr.isTTY, process.stdout.columns].join()'" });
     let ours = workspace(&env, "a", &[("a", &[], tells()), ("b", &[], tells())])?;
-    let piped = npm::vrift(&ours, "--silent -r tells").ok()?;
-    ensure!(piped.stdout == ",,\n,,\n", "{}", piped.all());
+    let piped = npm::vrift(&ours, "-r tells").ok()?;
+    ensure!(piped.stdout.lines().filter(|line| *line == ",,").count() == 2, "{}", piped.all());
     let at_terminal = |words: &str| ours.sh(&format!("script -qec 'stty cols 77; vrift run {words} < /dev/null' /dev/null")).ok();
     let several = at_terminal("-r tells")?;
     ensure!(several.stdout.matches("true,true,77").count() == 2 && several.stdout.contains("2 misses"), "{}", several.all());
     let one = at_terminal("-w a tells")?;
     ensure!(one.stdout.contains("true,true,77") && one.stdout.contains("1 hit"), "{}", one.all());
-    is_hit(&npm::vrift(&ours, "--silent -w b tells").ok()?)
+    is_hit(&npm::vrift(&ours, "-w b tells").ok()?)
 }
 
 /// A folder with the program `name` in it, for `PATH`.
