@@ -1,5 +1,6 @@
 #!/usr/bin/env node
-// The command `vrift`: the native program of this platform, with this terminal, these signals and its exit status.
+// The command `vrift` where the script beside this file does not find the native program, or is not to take its own: says what is
+// wrong, or runs it with this terminal, these signals and its exit status.
 'use strict';
 
 const { spawn } = require('node:child_process');

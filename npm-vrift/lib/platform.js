@@ -54,7 +54,7 @@ function find() {
   const chosen = process.env.VRIFT_BINARY;
   if (chosen) {
     if (!fs.existsSync(chosen)) throw new PlatformError('VRIFT_NO_BINARY', `VRIFT_BINARY names \`${chosen}\`, which is not there`);
-    if (fs.realpathSync(chosen) === path.join(__dirname, '../bin/vrift.js')) {
+    if (path.dirname(fs.realpathSync(chosen)) === path.join(__dirname, '../bin')) {
       throw new PlatformError('VRIFT_NOT_RUNNABLE', `VRIFT_BINARY names this launcher (\`${chosen}\`), and not a native program`);
     }
     return path.resolve(chosen);
@@ -75,7 +75,12 @@ function find() {
         + REINSTALL,
     );
   }
-  return path.join(path.dirname(manifest), 'bin', 'vrift');
+  const program = path.join(path.dirname(manifest), 'bin', 'vrift');
+  // A shell would take an empty file for a script that has nothing to do.
+  if (fs.statSync(program, { throwIfNoEntry: false })?.size === 0) {
+    throw new PlatformError('VRIFT_NOT_RUNNABLE', `\`${program}\` is empty; ${REINSTALL}`);
+  }
+  return program;
 }
 
 // What it means that `program` could not be started.

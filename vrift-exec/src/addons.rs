@@ -1,9 +1,9 @@
-//! Whether a script's tools may call the kernel past libc.
+//! Whether a script's program or tools may call the kernel past libc.
 //!
 //! Bundlers in Rust come as a library that node loads, and such libraries often do (`rustix`). The shim would see a part of what they do,
 //! and the run would not be stored. So where a project has one of them, its scripts are watched through the kernel from the start. By
 //! npm's custom its package has the platform in its name (`@rolldown/binding-linux-x64-gnu`). One that has not is found out by
-//! its first run.
+//! its first run. Bun, which runs its projects' scripts itself, is such a program.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,15 +12,18 @@ use vrift_core::action::Tool;
 use vrift_core::paths::Root;
 
 use crate::command::Command;
-use crate::record::direct;
+use crate::record::{direct, programs};
 
 /// What the names of packages for one platform have in them.
 const PLATFORMS: [&str; 3] = ["linux-x64", "linux-arm64", "linux-64"];
 
-/// Whether such a library is installed for the script, in a `node_modules` on the way up to the project's root.
+/// Whether its program is one, or such a library is installed for it, in a `node_modules` on the way up to the project's root.
 pub fn are_there(command: &Command) -> bool {
     if command.tool != Tool::Script {
         return false;
+    }
+    if programs::is_direct(command) {
+        return true;
     }
     let Some(project) = command.roots.get(Root::Project) else { return false };
     let folders = command.cwd.as_path().ancestors().take_while(|folder| folder.starts_with(project.as_path()));

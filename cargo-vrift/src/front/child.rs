@@ -4,15 +4,15 @@ use std::fs;
 use std::io;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, ExitCode, ExitStatus};
-use std::thread;
+use std::thread::{self, Scope, ScopedJoinHandle};
 
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::Pid;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
-use signal_hook::iterator::SignalsInfo;
 use signal_hook::iterator::exfiltrator::origin::WithOrigin;
+use signal_hook::iterator::{Handle, SignalsInfo};
 use signal_hook::low_level::siginfo::Cause;
 
 /// Signals that end a build.
@@ -26,28 +26,64 @@ const PASSED_ON: [i32; 4] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM];
 /// # Errors
 /// Where it cannot be started.
 pub fn run(mut command: Command) -> io::Result<ExitStatus> {
-    // Handlers, not SIG_IGN: the command starts with the default actions again. What was ignored when we were started
-    // (nohup) stays ignored for both.
-    let ignored = ignored_signals();
-    let wanted = PASSED_ON.into_iter().filter(|signal| ignored & (1 << (signal - 1)) == 0);
-    let mut signals = SignalsInfo::<WithOrigin>::new(wanted)?;
-    let handle = signals.handle();
+    let passing = Passing::new()?;
     let mut child = command.spawn()?;
     let pid = Pid::from_raw(child.id().cast_signed());
-    let passing = thread::Builder::new().name("signals".into()).spawn(move || {
-        for origin in &mut signals {
-            if let (false, Ok(signal)) = (origin.cause == Cause::Kernel, Signal::try_from(origin.signal)) {
+    thread::scope(|scope| {
+        let passing = passing.pass(scope, |signal, passed_on| {
+            if passed_on {
                 let _ = kill(pid, signal);
             }
-        }
+        });
+        // The process is not reaped until nobody signals its id any more.
+        while waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT) == Err(Errno::EINTR) {}
+        passing.end();
     });
-    // The process is not reaped until nobody signals its id any more.
-    while waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT) == Err(Errno::EINTR) {}
-    handle.close();
-    if let Ok(thread) = passing {
-        let _ = thread.join();
-    }
     child.wait()
+}
+
+/// Signals that end a build, kept for whom they are meant.
+pub struct Passing(SignalsInfo<WithOrigin>);
+
+/// The same at work.
+pub struct Passed<'scope>(Handle, Option<ScopedJoinHandle<'scope, ()>>);
+
+impl Passing {
+    /// From here on they do not end this process.
+    ///
+    /// Handlers, not SIG_IGN: a command starts with the default actions again. What was ignored when this process was started (nohup)
+    /// stays ignored for both.
+    ///
+    /// # Errors
+    /// The system has no means for it.
+    pub fn new() -> io::Result<Self> {
+        let ignored = ignored_signals();
+        let wanted = PASSED_ON.into_iter().filter(|signal| ignored & (1 << (signal - 1)) == 0);
+        Ok(Self(SignalsInfo::new(wanted)?))
+    }
+
+    /// Calls `to` for each of them, those that came before as well; with `false` where a terminal has sent it to the children, too.
+    pub fn pass<'scope>(mut self, scope: &'scope Scope<'scope, '_>, to: impl Fn(Signal, bool) + Send + 'scope) -> Passed<'scope> {
+        let handle = self.0.handle();
+        let pass = move || {
+            for origin in &mut self.0 {
+                if let Ok(signal) = Signal::try_from(origin.signal) {
+                    to(signal, origin.cause != Cause::Kernel);
+                }
+            }
+        };
+        Passed(handle, thread::Builder::new().name("signals".into()).spawn_scoped(scope, pass).ok())
+    }
+}
+
+impl Passed<'_> {
+    /// None are passed on from here on.
+    pub fn end(self) {
+        self.0.close();
+        if let Some(thread) = self.1 {
+            let _ = thread.join();
+        }
+    }
 }
 
 /// Ends as the command ended: with its status, or by the same signal.

@@ -10,13 +10,13 @@
 //! the command running: the hooked programs find no worker and run for real.
 
 mod child;
-pub use child::{end_like, run as run_child};
+pub use child::{Passing, end_like, run as run_child};
 mod folder;
 mod opening;
 mod report;
 mod session;
 mod setup;
-pub use session::Session;
+pub use session::{Actions, Session};
 pub use setup::load;
 mod summary;
 mod whole;

@@ -21,6 +21,24 @@ pub struct Session {
     quiet: bool,
 }
 
+/// What running actions needs.
+#[derive(Clone, Copy, Debug)]
+pub struct Actions<'a> {
+    setup: &'a Setup,
+}
+
+impl Actions<'_> {
+    /// The state folder.
+    pub fn home(&self) -> &Home {
+        &self.setup.home
+    }
+
+    /// See [`Setup::action`].
+    pub fn action(&self, tool: Tool, program: &Path, name: &OsStr, words: &[OsString]) -> Command {
+        self.setup.action(tool, program, name, words)
+    }
+}
+
 impl Session {
     /// Starts the daemons for what is in `folder`. `modes` are further letters of [`vrift_core::context::mode`].
     ///
@@ -38,9 +56,9 @@ impl Session {
         &self.setup.home
     }
 
-    /// See [`Setup::action`].
-    pub fn action(&self, tool: Tool, program: &Path, name: &OsStr, words: &[OsString]) -> Command {
-        self.setup.action(tool, program, name, words)
+    /// What running actions needs, for several threads at once.
+    pub fn actions(&self) -> Actions<'_> {
+        Actions { setup: &self.setup }
     }
 
     /// Says what happened, and writes it to the file `to` where one is asked for.

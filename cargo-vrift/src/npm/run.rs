@@ -6,14 +6,16 @@ use std::process::{Command, ExitCode, ExitStatus};
 
 use vrift_core::tool::Tool;
 
+use super::group::To;
 use super::manager::Manager;
 use super::options::Options;
 use super::package::Package;
+use super::parallel;
 use super::plan::{Plan, Question, Step};
 use super::workspace::Workspace;
 use crate::cargo::{Class, LowArgs};
 use crate::error::Error;
-use crate::front::{self, Job, Session};
+use crate::front::{self, Actions, Job, Session};
 use crate::{program, say};
 
 /// Whether these words name a script of the nearest package, or of packages of a workspace.
@@ -44,44 +46,75 @@ pub fn run(options: &Options, cwd: &Path) -> Result<ExitCode, Error> {
     let plan =
         (manager == Manager::Npm).then(|| Question { cwd, package: None, words: &options.manager_words() }.ask(session.home()));
     let status = match plan {
-        Some(Ok(plan)) => steps(&session, &plan, &name, options.dry)?,
+        Some(Ok(plan)) => steps(&session.actions(), &mut To::Own, &plan, &name, options.dry)?,
         // Whatever it is that npm does not tell, it will do.
-        Some(Err(_)) | None => session.run(&whole.program, whole.name(), &whole.words, |_| ())?,
+        Some(Err(_)) | None => session.actions().run(&mut To::Own, &whole.program, whole.name(), &whole.words, |_| ())?,
     };
     session.finish(&whole.job(), status, options.report.as_deref());
     Ok(front::end_like(status))
 }
 
-/// One package after the other, each behind those that it needs. What fails ends it.
+/// Several packages at once, each behind those that it needs; one by itself as if it were alone.
 fn in_workspace(options: &Options, cwd: &Path, package: &Package) -> Result<ExitCode, Error> {
     let manager = Manager::of(&package.dir);
-    if manager != Manager::Npm {
-        let program = manager.program();
-        return Err(Error::Usage(format!(
-            "packages of a {program} workspace are {program}'s to choose: `vrift run -- {program} …`"
-        )));
-    }
-    let workspace = Workspace::find(cwd)?;
+    let workspace = Workspace::find(cwd, manager)?;
     let name = options.name().to_string_lossy();
     let chosen = workspace.choose(&options.workspaces, options.all, cwd)?;
-    let (with, without): (Vec<&Package>, Vec<&Package>) = chosen.into_iter().partition(|package| package.has_script(&name));
+    let has_script = |at: &usize| workspace.packages[*at].has_script(&name);
+    let (with, without): (Vec<usize>, Vec<usize>) = chosen.into_iter().partition(has_script);
     if let Some(lacking) = without.first().filter(|_| !options.if_present && (!options.all || with.is_empty())) {
-        return Err(Error::Usage(format!("`{name}` is no script of the package in `{}`", lacking.dir.display())));
+        let dir = workspace.packages[*lacking].dir.display();
+        return Err(Error::Usage(format!("`{name}` is no script of the package in `{dir}`")));
     }
     let whole = whole(manager, options, cwd)?;
-    let Some(session) = open(&whole, &workspace.root, options) else { return Err(front::replace(&whole.job())) };
-    let mut status = ExitStatus::default();
-    for package in with {
-        let words: Vec<OsString> =
-            ["--workspace".into(), package.dir.clone().into_os_string()].into_iter().chain(options.manager_words()).collect();
-        let plan = Question { cwd: &workspace.root, package: Some(&package.dir), words: &words }.ask(session.home())?;
-        status = steps(&session, &plan, &name, options.dry)?;
-        if !status.success() {
-            break;
+    let Some(session) = open(&whole, &workspace.root, options) else { return off_in_workspace(manager, options, cwd, &whole) };
+    let actions = session.actions();
+    let work = |at: usize, to: &mut To<'_, '_>| {
+        let dir = &workspace.packages[with[at]].dir;
+        if manager != Manager::Npm {
+            return actions.run(to, &whole.program, whole.name(), &alone(options), |command| {
+                command.current_dir(dir);
+            });
         }
-    }
+        let words: Vec<OsString> =
+            ["--workspace".into(), dir.clone().into_os_string()].into_iter().chain(options.manager_words()).collect();
+        let plan = Question { cwd: &workspace.root, package: Some(dir), words: &words }.ask(actions.home())?;
+        steps(&actions, to, &plan, &name, options.dry)
+    };
+    let status = match with.len() {
+        0 => ExitStatus::default(),
+        1 => work(0, &mut To::Own)?,
+        _ => parallel::run(&workspace.needs_among(&with), work)?,
+    };
     session.finish(&whole.job(), status, options.report.as_deref());
     Ok(front::end_like(status))
+}
+
+/// What a manager that knows nothing of other packages is given, in the package's folder.
+fn alone(options: &Options) -> Vec<OsString> {
+    std::iter::once(OsString::from("run")).chain(options.manager_words()).collect()
+}
+
+/// Without vrift, what npm does; the other managers' options are their own.
+fn off_in_workspace(manager: Manager, options: &Options, cwd: &Path, whole: &Whole) -> Result<ExitCode, Error> {
+    if manager == Manager::Npm {
+        return Err(front::replace(&whole.job()));
+    }
+    let workspace = Workspace::find(cwd, manager)?;
+    let name = options.name().to_string_lossy();
+    for at in workspace.choose(&options.workspaces, options.all, cwd)? {
+        let package = &workspace.packages[at];
+        if package.has_script(&name) {
+            let mut command = Command::new(&whole.program);
+            command.arg0(whole.name()).args(alone(options)).current_dir(&package.dir);
+            let fail = |source| Error::Start { path: whole.program.clone(), source };
+            let status = front::run_child(command).map_err(fail)?;
+            if !status.success() {
+                return Ok(front::end_like(status));
+            }
+        }
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// `None` where the package manager is to run by itself.
@@ -129,16 +162,16 @@ fn whole(manager: Manager, options: &Options, cwd: &Path) -> Result<Whole, Error
 
 /// One step after the other, as long as they succeed. They are one action where that is possible: `prebuild` often removes what
 /// `build` then makes, and neither would find what it found the last time.
-fn steps(session: &Session, plan: &Plan, main: &str, dry: bool) -> Result<ExitStatus, Error> {
+fn steps(actions: &Actions<'_>, to: &mut To<'_, '_>, plan: &Plan, main: &str, dry: bool) -> Result<ExitStatus, Error> {
     let mut status = ExitStatus::default();
     let joined = join(&plan.steps, main);
     for step in joined.as_ref().map_or(&plan.steps[..], std::slice::from_ref) {
         if !dry {
-            say::out(&step.banner);
+            to.say(&step.banner);
         }
         let shell = find_shell(step)?;
         let words = [OsString::from("-c"), OsString::from(&step.script)];
-        status = session.run(&shell, OsStr::new(&step.shell), &words, |command| given(step, command))?;
+        status = actions.run(to, &shell, OsStr::new(&step.shell), &words, |command| given(step, command))?;
         if !status.success() {
             break;
         }
@@ -196,10 +229,11 @@ fn given(step: &Step, command: &mut Command) {
     }
 }
 
-impl Session {
+impl Actions<'_> {
     /// Runs a program as one action.
     fn run(
         &self,
+        to: &mut To<'_, '_>,
         program: &Path,
         name: &OsStr,
         words: &[OsString],
@@ -207,6 +241,6 @@ impl Session {
     ) -> Result<ExitStatus, Error> {
         let mut command = self.action(Tool::Script, program, name, words);
         more(&mut command);
-        front::run_child(command).map_err(|source| Error::Start { path: program.to_owned(), source })
+        to.run(command).map_err(|source| Error::Start { path: program.to_owned(), source })
     }
 }

@@ -1,4 +1,4 @@
-//! The packages of an npm workspace, in the order in which they need each other.
+//! The packages of a workspace, in the order in which they need each other.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -6,12 +6,17 @@ use std::path::{Path, PathBuf};
 
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use serde_json::Value;
+use yaml_rust2::{Yaml, YamlLoader};
 
+use super::manager::Manager;
 use super::package::{Manifest, Package};
 use crate::error::Error;
 
 /// Folders in folders that are looked into for packages.
 const DEEPEST: usize = 8;
+
+/// The file that makes a folder the root of a workspace of pnpm's.
+const PNPM: &str = "pnpm-workspace.yaml";
 
 /// A workspace.
 #[derive(Debug)]
@@ -20,34 +25,55 @@ pub struct Workspace {
     pub root: PathBuf,
     /// Its packages, each behind those that it needs.
     pub packages: Vec<Package>,
+    /// Of each, all that it needs, by their places; those that they need among them.
+    needs: Vec<BTreeSet<usize>>,
 }
 
 impl Workspace {
-    /// The workspace that `dir` is in: the nearest `package.json` with `workspaces` at or above it.
+    /// The workspace that `dir` is in: the nearest `package.json` with `workspaces` at or above it, or pnpm's own file.
     ///
     /// # Errors
     /// There is none, a pattern is wrong, or packages need each other in a circle.
-    pub fn find(dir: &Path) -> Result<Self, Error> {
-        let root = dir.ancestors().filter_map(Package::read).find(|package| package.manifest.workspaces.is_some());
-        let root = root.ok_or_else(|| Error::Usage("no package.json here or above has `workspaces`".into()))?;
-        let patterns = patterns(&root.manifest);
+    pub fn find(dir: &Path, manager: Manager) -> Result<Self, Error> {
+        let patterns_at = |dir: &Path| -> Option<Result<Vec<String>, Error>> {
+            if manager == Manager::Pnpm {
+                let file = dir.join(PNPM);
+                return file.is_file().then(|| pnpm_patterns(&file));
+            }
+            Package::read(dir)
+                .filter(|package| package.manifest.workspaces.is_some())
+                .map(|package| Ok(patterns(&package.manifest)))
+        };
+        let found = dir.ancestors().find_map(|dir| Some((dir, patterns_at(dir)?)));
+        let (root, patterns) = found.ok_or_else(|| {
+            let file = if manager == Manager::Pnpm { PNPM } else { "package.json with `workspaces`" };
+            Error::Usage(format!("there is no {file} here or above"))
+        })?;
+        let patterns = patterns?;
         let (wanted, unwanted): (Vec<_>, Vec<_>) =
             patterns.iter().map(String::as_str).partition(|pattern| !pattern.starts_with('!'));
         let (wanted, unwanted) = (globs(&wanted)?, globs(&unwanted.iter().map(|p| &p[1..]).collect::<Vec<_>>())?);
         let mut folders = Vec::new();
-        collect(&root.dir, Path::new(""), DEEPEST, &mut folders);
+        collect(root, Path::new(""), DEEPEST, &mut folders);
         let named = folders.iter().filter(|folder| wanted.is_match(folder) && !unwanted.is_match(folder));
-        let packages = named.filter_map(|folder| Package::read(&root.dir.join(folder))).collect();
-        Ok(Self { packages: in_order(packages)?, root: root.dir })
+        let packages = named.filter_map(|folder| Package::read(&root.join(folder))).collect();
+        let (packages, needs) = in_order(packages)?;
+        Ok(Self { packages, needs, root: root.to_owned() })
     }
 
-    /// Those that are named, by name or folder below `cwd` or the root, or all; in order.
+    /// Of each of these packages, which of them it needs, by their places among these.
+    pub fn needs_among(&self, chosen: &[usize]) -> Vec<BTreeSet<usize>> {
+        let among = |needs: &BTreeSet<usize>| (0..chosen.len()).filter(|at| needs.contains(&chosen[*at])).collect();
+        chosen.iter().map(|at| among(&self.needs[*at])).collect()
+    }
+
+    /// The places of those that are named, by name or folder below `cwd` or the root, or of all; in order.
     ///
     /// # Errors
     /// A name fits none.
-    pub fn choose(&self, names: &[String], all: bool, cwd: &Path) -> Result<Vec<&Package>, Error> {
+    pub fn choose(&self, names: &[String], all: bool, cwd: &Path) -> Result<Vec<usize>, Error> {
         if all {
-            return Ok(self.packages.iter().collect());
+            return Ok((0..self.packages.len()).collect());
         }
         let mut chosen = BTreeSet::new();
         for name in names {
@@ -62,7 +88,7 @@ impl Workspace {
             }
             chosen.extend(found);
         }
-        Ok(chosen.into_iter().map(|at| &self.packages[at]).collect())
+        Ok(chosen.into_iter().collect())
     }
 }
 
@@ -71,16 +97,24 @@ fn patterns(manifest: &Manifest) -> Vec<String> {
         Some(Value::Object(object)) => object.get("packages"),
         other => other.as_ref(),
     };
-    let texts = list.and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
-    let clean = |text: &str| {
-        let (not, text) = text.strip_prefix('!').map_or(("", text), |rest| ("!", rest));
-        format!("{not}{}", text.trim_start_matches("./").trim_end_matches('/'))
-    };
-    texts.map(clean).collect()
+    list.and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).map(clean).collect()
+}
+
+fn clean(pattern: &str) -> String {
+    let (not, text) = pattern.strip_prefix('!').map_or(("", pattern), |rest| ("!", rest));
+    format!("{not}{}", text.trim_start_matches("./").trim_end_matches('/'))
+}
+
+fn pnpm_patterns(file: &Path) -> Result<Vec<String>, Error> {
+    let text = fs::read_to_string(file).map_err(|source| Error::File { action: "read", path: file.to_owned(), source })?;
+    let wrong = |e| Error::Usage(format!("{}: {e}", file.display()));
+    let parsed = YamlLoader::load_from_str(&text).map_err(wrong)?;
+    let list = parsed.first().and_then(|whole| whole["packages"].as_vec());
+    Ok(list.into_iter().flatten().filter_map(Yaml::as_str).map(clean).collect())
 }
 
 fn globs(patterns: &[&str]) -> Result<GlobSet, Error> {
-    let wrong = |e: globset::Error| Error::Usage(format!("package.json: {e}"));
+    let wrong = |e: globset::Error| Error::Usage(format!("a pattern of packages is wrong: {e}"));
     let mut set = GlobSetBuilder::new();
     for pattern in patterns {
         set.add(GlobBuilder::new(pattern).literal_separator(true).build().map_err(wrong)?);
@@ -105,8 +139,8 @@ fn collect(root: &Path, below: &Path, deep: usize, into: &mut Vec<PathBuf>) {
     }
 }
 
-/// Each behind those that it needs; otherwise as they came.
-fn in_order(packages: Vec<Package>) -> Result<Vec<Package>, Error> {
+/// Each behind those that it needs, otherwise as they came; and all that each needs.
+fn in_order(packages: Vec<Package>) -> Result<(Vec<Package>, Vec<BTreeSet<usize>>), Error> {
     let names: BTreeMap<&str, usize> =
         packages.iter().enumerate().filter_map(|(at, p)| Some((p.manifest.name.as_deref()?, at))).collect();
     let needs = |manifest: &Manifest| -> Vec<usize> {
@@ -123,8 +157,14 @@ fn in_order(packages: Vec<Package>) -> Result<Vec<Package>, Error> {
         };
         order.push(next);
     }
+    let mut all: Vec<BTreeSet<usize>> = Vec::new();
+    for at in &order {
+        let direct = needs[*at].iter().filter(|need| *need != at).filter_map(|need| order.iter().position(|other| other == need));
+        let direct: Vec<usize> = direct.collect();
+        all.push(direct.iter().flat_map(|need| all[*need].iter().copied()).chain(direct.iter().copied()).collect());
+    }
     let mut packages: Vec<Option<Package>> = packages.into_iter().map(Some).collect();
-    Ok(order.into_iter().filter_map(|at| packages[at].take()).collect())
+    Ok((order.into_iter().filter_map(|at| packages[at].take()).collect(), all))
 }
 
 #[cfg(test)]
@@ -145,9 +185,12 @@ mod tests {
         write("packages/old/package.json", r#"{"name": "old"}"#);
         write("packages/app/deep/package.json", r#"{"name": "deep"}"#);
         write("tools/x/gen/package.json", r#"{"name": "gen"}"#);
-        let names = |packages: &[&Package]| packages.iter().filter_map(|p| p.manifest.name.clone()).collect::<Vec<_>>();
-        let workspace = Workspace::find(&tmp.path().join("packages/app")).expect("found");
-        assert_eq!(names(&workspace.packages.iter().collect::<Vec<_>>()), ["gen", "core", "app"]);
+        let find = |manager| Workspace::find(&tmp.path().join("packages/app"), manager);
+        let workspace = find(Manager::Npm).expect("found");
+        let names =
+            |chosen: &[usize]| chosen.iter().filter_map(|at| workspace.packages[*at].manifest.name.clone()).collect::<Vec<_>>();
+        assert_eq!(names(&[0, 1, 2]), ["gen", "core", "app"]);
+        assert_eq!(workspace.needs_among(&[0, 2]), [BTreeSet::new(), BTreeSet::from([0])], "through one that is not chosen");
         let choose = |list: &[&str]| {
             let list: Vec<String> = list.iter().map(|name| (*name).to_owned()).collect();
             workspace.choose(&list, false, tmp.path()).map(|chosen| names(&chosen))
@@ -156,6 +199,14 @@ mod tests {
         assert_eq!(choose(&["packages"]).expect("there"), ["core", "app"]);
         assert!(choose(&["old"]).is_err());
         write("packages/core/package.json", r#"{"name": "core", "dependencies": {"app": "*"}}"#);
-        assert!(Workspace::find(tmp.path()).expect_err("a circle").to_string().contains("circle"));
+        assert!(find(Manager::Npm).expect_err("a circle").to_string().contains("circle"));
+        assert!(find(Manager::Pnpm).is_err());
+        write(
+            "pnpm-workspace.yaml",
+            "packages: # ours\n  - './tools/**'\n  - packages/*\n  - '!packages/app'\n  - \"!packages/core\"\n",
+        );
+        let of_pnpm = find(Manager::Pnpm).expect("found");
+        let found: Vec<_> = of_pnpm.packages.iter().filter_map(|package| package.manifest.name.as_deref()).collect();
+        assert_eq!(found, ["old", "gen"]);
     }
 }

@@ -7,6 +7,8 @@ mod lifecycle;
 mod native;
 mod npm;
 mod npm_package;
+mod npm_traces;
+mod npm_workspaces;
 mod second_checkout;
 mod service;
 mod traces;

@@ -9,6 +9,7 @@ use integration::npm::{self, is_hit, is_miss};
 use integration::steps::Steps;
 
 /// A change that counts.
+#[derive(Clone, Copy)]
 struct Change {
     /// For people.
     name: &'static str,
@@ -23,14 +24,23 @@ const fn change(name: &'static str, script: &'static str) -> Change {
 }
 
 fn scenario(fixture: &str, script: &str, clean: &str, changes: &[Change]) -> Result {
+    scenario_behind(1, fixture, script, clean, changes)
+}
+
+/// With that many runs in a new folder until the script's own output tells it nothing new.
+fn scenario_behind(runs: usize, fixture: &str, script: &str, clean: &str, changes: &[Change]) -> Result {
     let env = TestEnv::new()?;
     let ours = npm::checkout(&env, fixture, "ours")?;
     let real = npm::checkout(&env, fixture, "plain/real")?;
     let vrift = |checkout: &Checkout<'_>| npm::vrift(checkout, script).ok();
     npm::npm(&real, script).ok()?;
-    let first = vrift(&ours)?;
+    let mut first = vrift(&ours)?;
     is_miss(&first).context("the first run")?;
     npm::same(&ours, &real)?;
+    for _ in 1..runs {
+        first = vrift(&ours)?;
+        npm::same(&ours, &real)?;
+    }
     let mut steps = Steps::default();
     steps.step("a second run in the same folder", || {
         let second = vrift(&ours)?;
@@ -112,6 +122,63 @@ fn a_workspace_of_tsc_with_references() -> Result {
         change("a configuration changes", "sed -i 's/es2022/es2020/' packages/app/tsconfig.json"),
     ];
     scenario("workspace", "build", "rm -rf packages/*/dist packages/*/*.tsbuildinfo", &changes)
+}
+
+/// Static programs, started from a script, and below Node.
+#[test]
+fn bundles_of_esbuild() -> Result {
+    let sources = [
+        change("a source changes", "sed -i 's/one/two/' src/word.ts"),
+        change(
+            "a configuration file appears",
+            "echo '{ \"compilerOptions\": { \"useDefineForClassFields\": false } }' > src/tsconfig.json",
+        ),
+        change("that file changes", "echo '{ \"compilerOptions\": { \"target\": \"es2017\" } }' > src/tsconfig.json"),
+    ];
+    scenario("packed", "single", "rm -rf out", &sources)?;
+    let more = [
+        change("the program's own source changes", "sed -i 's/splitting: true/splitting: false/' bundle.mjs"),
+        Change { name: "a variable changes", script: "true", var: Some(("NODE_ENV", "production")) },
+        change("a dependency is edited", "echo '// edited' >> node_modules/esbuild/lib/main.js"),
+    ];
+    scenario("packed", "bundle", "rm -rf out", &[&sources[..2], &more].concat())
+}
+
+/// It lists its output folder while it fills it, so what it finds there the second time is another case of its own.
+#[test]
+fn a_library_built_with_tsup() -> Result {
+    let changes = [
+        change("a source changes", "sed -i 's/one/two/' src/word.ts"),
+        change("the configuration changes", "sed -i 's/sourcemap: true/sourcemap: false/' tsup.config.ts"),
+        change("the compiler's configuration changes", "sed -i 's/es2022/es2019/' tsconfig.json"),
+        Change { name: "a variable changes", script: "true", var: Some(("NODE_OPTIONS", "--no-deprecation")) },
+    ];
+    scenario_behind(2, "packed", "build", "rm -rf dist", &changes)
+}
+
+/// It writes nothing but a cache with times in it, and asks what this machine is called.
+#[test]
+fn tests_of_vitest() -> Result {
+    let changes = [
+        change("a source changes", "sed -i 's/one/two/' src/sum.ts"),
+        change("a test changes", "echo \"test('more', () => {});\" >> test/sum.test.ts"),
+        change("a file that a test reads changes", "echo four >> test/words.txt"),
+        change("a test is added", "echo \"import { test } from 'vitest'; test('new', () => {});\" > test/new.test.ts"),
+        change("the configuration changes", "sed -i \"s/test: {/test: { sequence: { shuffle: false },/\" vitest.config.ts"),
+        change("a configuration file appears", "echo 'VITE_X=1' > .env.test"),
+        change("a dependency is edited", "echo '// edited' >> node_modules/vitest/dist/cli.js"),
+        Change { name: "a variable changes", script: "true", var: Some(("NODE_ENV", "production")) },
+    ];
+    scenario("tested", "test", "true", &changes)?;
+    let env = TestEnv::new()?;
+    let ours = npm::checkout(&env, "tested", "ours")?;
+    npm::npm(&ours, "test").ok()?;
+    is_miss(&npm::vrift(&ours, "test").ok()?)?;
+    let broken = |ours: &Checkout<'_>| Ok::<_, anyhow::Error>(npm::vrift(ours, "test").fails()?.status.code());
+    ours.sh("sed -i 's/toBe(6)/toBe(7)/' test/sum.test.ts").ok()?;
+    ensure!(broken(&ours)? == Some(1) && broken(&ours)? == Some(1));
+    ours.sh("sed -i 's/toBe(7)/toBe(6)/' test/sum.test.ts").ok()?;
+    is_hit(&npm::vrift(&ours, "test").ok()?)
 }
 
 /// It writes nothing but a cache; what it says is what counts.

@@ -109,7 +109,7 @@ fn what_is_missing_or_does_not_fit_is_named() -> Result {
     // As a machine of another kind sees it.
     app.write("other.js", "Object.defineProperty(process, process.env.WHAT, { value: process.env.VALUE });")?;
     let other = |what: &str, value: &str| {
-        let launcher = ["-r", "./other.js", "node_modules/.bin/vrift", "run", "build"];
+        let launcher = ["-r", "./other.js", "node_modules/vrift/bin/vrift.js", "run", "build"];
         cmd(&app, "node").args(launcher).env("WHAT", what).env("VALUE", value).run()
     };
     let supported = ["linux-arm64-gnu, linux-x64-gnu", "VRIFT_BINARY", "npm run"];
@@ -127,10 +127,50 @@ fn what_is_missing_or_does_not_fit_is_named() -> Result {
     says(vrift(&app, "run build").run()?, 126, &["0.0.7", version, "npm install"])?;
     app.sh("rm -r node_modules/@vrift").ok()?;
     says(vrift(&app, "run build").run()?, 127, &["not installed", "npm install", "VRIFT_BINARY"])?;
+    app.sh("mkdir -p node_modules/@vrift/linux-x64-gnu/bin node_modules/@vrift/linux-arm64-gnu/bin").ok()?;
+    for name in ["x64", "arm64"] {
+        let package = format!("node_modules/@vrift/linux-{name}-gnu");
+        app.write(&format!("{package}/package.json"), format!("{{\n  \"version\": \"{version}\",\n  \"x\": 1\n}}"))?;
+        app.write(&format!("{package}/bin/vrift"), "")?.sh(&format!("chmod +x {package}/bin/vrift")).ok()?;
+    }
+    says(vrift(&app, "run build").run()?, 126, &["is empty", "npm install"])?;
     ensure!(!app.path("dist").exists(), "something ran");
 
     let native = env.product().join("vrift");
     is_miss(&vrift(&app, "run build").env("VRIFT_BINARY", native).ok()?)?;
+    Ok(())
+}
+
+/// The usual way to the native program takes neither Node nor any other program, wherever the project is and however the
+/// launcher is called.
+#[test]
+fn the_launcher_needs_no_node() -> Result {
+    let env = TestEnv::new()?;
+    for name in ["plain", "it's a \"b\" $(x) *", "-n"] {
+        let app = prepared(&env, name)?;
+        let version = format!("vrift {} ", env!("CARGO_PKG_VERSION"));
+        app.sh("ln -s node_modules/.bin/vrift linked; ln -s \"$PWD/node_modules/vrift\" package; mkdir none").ok()?;
+        let whole = app.path("node_modules/.bin/vrift");
+        let package = "package/bin/vrift".into();
+        for (launcher, needs) in
+            [("node_modules/.bin/vrift".into(), ""), (whole.into_os_string(), ""), (package, ""), ("./linked".into(), "readlink")]
+        {
+            if !needs.is_empty() {
+                app.sh(&format!("ln -s $(command -v {needs}) none/")).ok()?;
+            }
+            let done =
+                cmd(&app, "sh").args(["-c".into(), "PATH=$PWD/none; exec \"$0\" --version".into(), launcher.clone()]).ok()?;
+            ensure!(done.stdout.starts_with(&version), "{launcher:?} in {name}: {}", done.all());
+        }
+        // By way of `PATH`, a folder that is named relatively.
+        let said =
+            cmd(&app, "sh").args(["-c", "cd node_modules; PATH=.bin vrift run --silent say -- 'a b' '*' '' \"it's\""]).run()?;
+        ensure!(said.status.code() == Some(127), "without node there is no script: {}", said.all());
+        let said = cmd(&app, "sh")
+            .args(["-c", "cd node_modules; PATH=.bin:$PATH vrift run --silent say -- 'a b' '*' '' \"it's\""])
+            .ok()?;
+        ensure!(said.stdout == "a b,*,,it's\n", "{}", said.all());
+    }
     Ok(())
 }
 

@@ -7,7 +7,7 @@ use anyhow::ensure;
 use integration::Result;
 use integration::checkout::Checkout;
 use integration::env::TestEnv;
-use integration::npm::{self, is_hit};
+use integration::npm::{self, is_hit, is_miss};
 use nix::sys::signal::{Signal, kill};
 
 const MANIFEST: &str = r#"{
@@ -136,6 +136,31 @@ fn what_cannot_be_stored_runs() -> Result {
             let why = checkout.cmd("vrift").args(["why", &format!("@s/p {script}"), "-n", "1"]).ok()?;
             ensure!(!why.stdout.contains(": hit") && why.stdout.contains(reason), "{script}: {}", why.stdout);
         }
+    }
+    Ok(())
+}
+
+/// What this machine is called is in a few files, and what it has is the machine's; whether the shim or the kernel reports.
+#[test]
+fn asking_for_this_machine_is_no_network() -> Result {
+    let env = TestEnv::new()?;
+    let checkout = env.checkout("a")?;
+    checkout
+        .write("package.json", r#"{"scripts": {"own": "node own.js localhost", "below": "busybox sh -c 'node own.js LOCALHOST'", "far": "node own.js vrift.invalid", "farther": "busybox sh -c 'node own.js vrift.invalid'"}}"#)?
+        .write(
+            "own.js",
+            "require('os').networkInterfaces(); require('dns').lookup(process.argv[2], { all: true }, (_, found) => console.log(found?.length > 0));",
+        )?;
+    for script in ["own", "below"] {
+        is_miss(&npm::vrift(&checkout, script).ok()?)?;
+        let again = npm::vrift(&checkout, script).ok()?;
+        is_hit(&again)?;
+        ensure!(again.stdout.ends_with("true\n"), "{}", again.all());
+    }
+    for script in ["far", "farther"] {
+        npm::vrift(&checkout, script).ok()?;
+        let why = checkout.cmd("vrift").args(["why", script, "-n", "1"]).ok()?;
+        ensure!(why.stdout.contains("network"), "{script}: {}", why.stdout);
     }
     Ok(())
 }

@@ -71,7 +71,8 @@ const CACHES: &[&[&[u8]]] = &[
 ];
 
 /// The same in the folder for temporary files: what its name starts with.
-const TEMPORARY: &[&[u8]] = &[b"jest_", b"node-compile-cache", b"node-jiti", b"jiti", b"tsx-", b"v8-compile-cache-", b"vitest-"];
+const TEMPORARY: &[&[u8]] =
+    &[b"jest_", b"node-compile-cache", b"node-jiti", b"jiti", b"tsx-", b"v8-compile-cache-", b"vitest-", b"yarn--"];
 
 /// The same in the home: where npm writes down what it did.
 const HOME: &[&[u8]] = &[b".npm/_logs", b".npm/_update-notifier-last-checked", b".npm/_cacache/tmp"];

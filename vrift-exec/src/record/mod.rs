@@ -8,7 +8,7 @@ pub mod direct;
 mod environment;
 mod native;
 mod outputs;
-mod programs;
+pub mod programs;
 mod resolve;
 mod rust_symbols;
 mod said;

@@ -53,6 +53,12 @@ pub fn examine(command: &Command, trace: &Trace, seen: &Seen) -> Result<bool, Re
     Ok(may_list_variables)
 }
 
+/// Whether the command's own program calls the kernel past libc.
+pub fn is_direct(command: &Command) -> bool {
+    let (file, mut content) = (command.program.as_bytes(), Vec::new());
+    read(file, &mut content).is_ok() && direct::calls_kernel(&content, is_built_here(command, file))
+}
+
 fn read(file: &[u8], content: &mut Vec<u8>) -> io::Result<()> {
     content.clear();
     let mut file = File::open(Path::new(OsStr::from_bytes(file)))?;
