@@ -139,6 +139,8 @@ pub struct VDir {
     /// See [`KEYS`].
     pub max_files: Option<u64>,
     /// See [`KEYS`].
+    pub base: Option<bool>,
+    /// See [`KEYS`].
     pub max_maps: Option<u64>,
     /// See [`KEYS`].
     pub max_total: Option<Size>,
@@ -268,6 +270,7 @@ impl SettingsFile {
                 enabled: self.vdir.enabled.or(other.vdir.enabled),
                 max_size: self.vdir.max_size.or(other.vdir.max_size),
                 max_files: self.vdir.max_files.or(other.vdir.max_files),
+                base: None,
                 max_maps: None,
                 max_total: None,
             },
@@ -311,6 +314,8 @@ pub struct Settings {
     pub vdir_size: u64,
     /// Files and folders that may be in it.
     pub vdir_files: u64,
+    /// Whether a map of shared trees is kept.
+    pub vdir_base: bool,
     /// VDirs of all projects together.
     pub vdirs: usize,
     /// Their bytes.
@@ -337,6 +342,7 @@ impl Default for Settings {
             vdir: true,
             vdir_size: layout::MAX_LEN,
             vdir_files: layout::MAX_ENTRIES,
+            vdir_base: true,
             vdirs: 32,
             vdirs_size: 8 << 30,
             staging_size: 10 << 30,
@@ -375,6 +381,7 @@ impl Settings {
             vdir: project.vdir.enabled.or(user.vdir.enabled).unwrap_or(default.vdir),
             vdir_size: project.vdir.max_size.or(user.vdir.max_size).map_or(default.vdir_size, u64::from),
             vdir_files: project.vdir.max_files.or(user.vdir.max_files).unwrap_or(default.vdir_files),
+            vdir_base: user.vdir.enabled.unwrap_or(true) && user.vdir.base.unwrap_or(default.vdir_base),
             vdirs: user.vdir.max_maps.map_or(default.vdirs, |most| usize::try_from(most).unwrap_or(usize::MAX)),
             vdirs_size: user.vdir.max_total.map_or(default.vdirs_size, u64::from),
             staging_size: project.staging.max_size.or(user.staging.max_size).map_or(default.staging_size, u64::from),
@@ -410,6 +417,9 @@ fn read_project(path: &Path) -> Result<SettingsFile, SettingsError> {
     }
     if file.daemon.health_check.is_some() {
         return Err(user_only("daemon.health_check"));
+    }
+    if file.vdir.base.is_some() {
+        return Err(user_only("vdir.base"));
     }
     if file.vdir.max_maps.is_some() {
         return Err(user_only("vdir.max_maps"));
