@@ -12,7 +12,7 @@ use integration::host;
 fn plan(comparisons: u64) -> Result<Plan> {
     let seed = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_secs();
     println!("seed {seed}");
-    Ok(Plan { comparisons, seed, shim: None, base: None })
+    Ok(Plan { comparisons, seed, shim: None, base: None, shared: false })
 }
 
 #[test]
@@ -29,10 +29,24 @@ fn the_shim_answers_what_the_kernel_answers() -> Result {
 }
 
 #[test]
-fn without_its_rule_of_coherence_the_shim_is_caught() -> Result {
+fn processes_of_two_projects_see_a_shared_tree_as_the_kernel_does() -> Result {
     let env = TestEnv::new()?;
-    let outcome = run(&env, &Plan { shim: Some(incoherent_shim()?), ..plan(300_000)? })?;
-    ensure!(outcome.different > 0, "the differential test finds nothing where there is something to find");
+    let outcome = run(&env, &Plan { shared: true, ..plan(1_000_000)? })?;
+    ensure!(outcome.different == 0, "{}", outcome.text);
+    ensure!(outcome.changes > 300, "only {} changes", outcome.changes);
+    if let Some(share) = outcome.share() {
+        ensure!(share > 3.5, "only {share:.1} of 100 answers came from the map: {:?}", outcome.watched);
+    }
+    Ok(())
+}
+
+#[test]
+fn without_its_rule_of_coherence_the_shim_is_caught() -> Result {
+    for shared in [false, true] {
+        let env = TestEnv::new()?;
+        let outcome = run(&env, &Plan { shim: Some(incoherent_shim()?), shared, ..plan(300_000)? })?;
+        ensure!(outcome.different > 0, "the differential test finds nothing where there is something to find, shared: {shared}");
+    }
     Ok(())
 }
 

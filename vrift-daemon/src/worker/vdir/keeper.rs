@@ -65,6 +65,10 @@ impl Wake {
 pub fn keep(plan: &Plan, wake: &Wake) {
     let place = plan.place.clone();
     let mut before = Before::default();
+    if plan.root.is_empty() {
+        // A coordinator that was killed left it; there is only one at a time.
+        place::remove(&place);
+    }
     if !wake.sleep(plan.delay) {
         return;
     }
