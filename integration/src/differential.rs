@@ -122,7 +122,7 @@ impl Prepared {
     }
 
     /// A command that knows of the projects and of the shared tree.
-    fn with_places(&self, cmd: Cmd) -> Cmd {
+    pub fn with_places(&self, cmd: Cmd) -> Cmd {
         let [project, second] = &self.projects[..] else { return cmd };
         let cmd = cmd.env("VRIFT_PROJECT_ROOT", project).env("SECOND_PROJECT", second);
         match self.root.parent() {

@@ -166,7 +166,8 @@ fn serve(args: &CoordinatorArgs) -> Result<(), StartError> {
     let settings = Settings::load(&home, None).unwrap_or_default();
     supervisor::start_checks(&projects, settings.health_check);
     let vdirs = VDirs::new(&settings);
-    let plan = vdir::Plan { activity: Arc::clone(&activity), shared: trees, ..vdir::Plan::of_shared_trees(home.dir(), &settings) };
+    let plan =
+        vdir::Plan { activity: Arc::clone(&activity), shared: trees, ..vdir::Plan::of_shared_trees(home.dir(), &settings) };
     let base = settings.vdir_base.then(|| vdir::VDir::start(plan).ok()).flatten();
     manager.ready();
     watch(&stop, &activity, &projects, (&janitor, &vdirs), &manager, &|| inode(&socket) == own_socket);

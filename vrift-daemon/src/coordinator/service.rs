@@ -9,8 +9,8 @@ use vrift_core::PROTOCOL_VERSION;
 use vrift_core::digest::Digest;
 use vrift_core::home::Home;
 use vrift_core::wire::{
-    CoordinatorStatus, FilesParams, GcParams, HelloParams, HelloResult, InsertParams, LeaseParams, ProjectOpenParams, RpcError, ShutdownParams,
-    ShutdownResult, TouchParams, method,
+    CoordinatorStatus, FilesParams, GcParams, HelloParams, HelloResult, InsertParams, LeaseParams, ProjectOpenParams, RpcError,
+    ShutdownParams, ShutdownResult, TouchParams, method,
 };
 
 use super::leases::Leases;

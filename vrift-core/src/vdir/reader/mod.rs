@@ -151,6 +151,11 @@ impl Reader {
         matches!(self.word(layout::STATE), state::MOVED | state::ENDED)
     }
 
+    /// Entries in use.
+    pub fn entries(&self) -> u64 {
+        self.word(layout::ENTRIES_LIVE)
+    }
+
     /// See [`layout::TURN`].
     pub fn turn(&self) -> u64 {
         self.word(layout::TURN)
@@ -267,6 +272,13 @@ impl Reader {
 
     /// Why nothing is at `path`: the deepest folder on the way that there is an entry for tells.
     fn missing(&self, path: &[u8]) -> Answer<Found> {
+        // Of most folders below the root of all the map of shared trees knows nothing.
+        if self.is_on_demand()
+            && let Some(end) = path.iter().position(|c| *c == b'/')
+            && !matches!(self.find(&path[..end]), Ok(Some(_)))
+        {
+            return Answer::Unknown;
+        }
         let mut path = path;
         loop {
             let Some(end) = path.iter().rposition(|c| *c == b'/') else {

@@ -159,6 +159,7 @@ struct Eyes<'a> {
 fn attend(plan: &Plan, wake: &Wake, tree: &mut Tree, eyes: &Eyes<'_>, valid_until: &mut Instant) -> Result<Next, Ended> {
     let mut lively = Instant::now();
     let mut soon = 0_u32;
+    let mut present = Instant::now();
     loop {
         if plan.activity.connections() > 0 {
             lively = Instant::now();
@@ -180,6 +181,13 @@ fn attend(plan: &Plan, wake: &Wake, tree: &mut Tree, eyes: &Eyes<'_>, valid_unti
         };
         if wake.stop.load(Ordering::Acquire) {
             return Ok(Next::End);
+        }
+        if present.elapsed() >= TICKS[1] {
+            present = Instant::now();
+            if matches!(fs::symlink_metadata(&plan.place), Err(e) if e.kind() == io::ErrorKind::NotFound) {
+                tracing::warn!("VDir: somebody removed it; it is made anew");
+                return Ok(Next::Again);
+            }
         }
         if asked::take_damage(eyes.questions) {
             tracing::warn!("VDir: damage was found; it is made anew");

@@ -268,6 +268,15 @@ fn damage_is_noticed_and_the_map_is_made_anew() {
 }
 
 #[test]
+fn a_map_that_somebody_removed_is_made_anew() {
+    let kept = keep(&std::env::temp_dir(), |root| fs::write(root.join("x"), "x").expect("writes"));
+    fs::remove_file(&kept.place).expect("removes");
+    let reader = kept.next_reader();
+    assert!(kept.reader.has_ended());
+    wait_for(|| matches!(reader.look(b"x", now()), Answer::Found(_)).then_some(()));
+}
+
+#[test]
 fn a_map_that_is_too_small_is_replaced_and_its_end_leaves_nothing() {
     let kept = keep(&std::env::temp_dir(), |_| {});
     fs::create_dir(kept.path("many")).expect("creates");

@@ -51,7 +51,8 @@ impl Tree {
         if !self.folders.contains_key(&number) && self.folders.len() + self.files.len() >= self.most_watches {
             return None;
         }
-        let Some(mut listed) = self.lister(&path).list(&path).filter(|listed| listed.ino == self.writer.ino(number) || number == 0)
+        let Some(mut listed) =
+            self.lister(&path).list(&path).filter(|listed| listed.ino == self.writer.ino(number) || number == 0)
         else {
             self.close(number);
             return None;

@@ -113,7 +113,8 @@ impl Tree {
     /// Watches a file or a link itself; it, open by its path alone.
     pub(super) fn watch_file(&mut self, number: u32, path: &[u8]) -> Option<OwnedFd> {
         let told = self.writer.flags(number) & flag::KIND;
-        if !matches!(told, flag::FILE | flag::LINK) || self.files.len() >= MAX_WATCHED_FILES
+        if !matches!(told, flag::FILE | flag::LINK)
+            || self.files.len() >= MAX_WATCHED_FILES
             || self.files.len() + self.folders.len() >= self.most_watches
         {
             return None;
