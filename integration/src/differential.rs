@@ -30,6 +30,8 @@ pub struct Plan {
     pub shim: Option<PathBuf>,
     /// A folder on the file system to try, instead of the temporary one's.
     pub base: Option<PathBuf>,
+    /// What changes is a tree that all projects share, and one of the processes under the shim is of another project.
+    pub shared: bool,
 }
 
 /// What a run told.
@@ -83,8 +85,10 @@ impl Outcome {
 
 /// What is ready to be run.
 pub struct Prepared {
-    /// The project's root.
+    /// What changes: the project's root, or a shared tree.
     pub root: PathBuf,
+    /// The project's root, and that of the other project where there is one.
+    pub projects: Vec<PathBuf>,
     /// The program that starts all others, and its arguments.
     pub args: Vec<OsString>,
     _base: Option<TempDir>,
@@ -103,14 +107,28 @@ impl Prepared {
         }
         let base = plan.base.as_deref().map(tempfile::tempdir_in).transpose()?;
         let dir = base.as_ref().map_or_else(|| env.path().join("w"), |base| base.path().to_owned()).canonicalize()?;
-        let (root, outside) = (dir.join("project"), dir.join("outside"));
+        let (root, outside) = (dir.join(if plan.shared { "cargo/registry" } else { "project" }), dir.join("outside"));
         std::fs::create_dir_all(&root)?;
         std::fs::create_dir_all(&outside)?;
-        std::fs::write(root.join("Cargo.toml"), "[workspace]\n")?;
+        let projects = if plan.shared { vec![dir.join("one"), dir.join("two")] } else { vec![root.clone()] };
+        for project in &projects {
+            std::fs::create_dir_all(project)?;
+            std::fs::write(project.join("Cargo.toml"), "[workspace]\n")?;
+        }
         let mut args: Vec<OsString> = ["dynamic", "shared"].map(|name| tools.path(name).into()).into();
         args.extend([root.clone().into(), outside.into(), tools.path("static").into()]);
         args.extend([plan.comparisons, plan.seed].map(|number| number.to_string().into()));
-        Ok(Self { args, root, _base: base })
+        Ok(Self { args, root, projects, _base: base })
+    }
+
+    /// A command that knows of the projects and of the shared tree.
+    pub fn with_places(&self, cmd: Cmd) -> Cmd {
+        let [project, second] = &self.projects[..] else { return cmd };
+        let cmd = cmd.env("VRIFT_PROJECT_ROOT", project).env("SECOND_PROJECT", second);
+        match self.root.parent() {
+            Some(cargo) => cmd.env("CARGO_HOME", cargo),
+            None => cmd,
+        }
     }
 }
 
@@ -120,12 +138,16 @@ impl Prepared {
 /// It cannot be run, or a process of it ends early. Differences are no error: see [`Outcome::different`].
 pub fn run(env: &TestEnv, plan: &Plan) -> Result<Outcome> {
     let prepared = Prepared::new(env, plan)?;
-    let place = wait_for_vdir(env, &prepared.root)?;
+    if plan.shared {
+        prepared.with_places(env.cmd_in("vrift", &prepared.root)).args(["run", "--", "true"]).ok()?;
+        wait_for_map(&base_place(env))?;
+    }
+    let place = wait_for_vdir(env, &prepared.projects[0])?;
     let cmd = match &plan.shim {
         None => env.cmd_in("vrift", &prepared.root).args(["run", "--"]),
         Some(shim) => under(env, shim, &place, &prepared.root),
     };
-    let done = cmd.args(prepared.args).limit(Duration::from_secs(4 * 3600)).run()?;
+    let done = prepared.with_places(cmd).args(prepared.args).limit(Duration::from_secs(4 * 3600)).run()?;
     Outcome::of(&done, plan)
 }
 
@@ -135,19 +157,34 @@ pub fn run(env: &TestEnv, plan: &Plan) -> Result<Outcome> {
 /// None comes.
 pub fn wait_for_vdir(env: &TestEnv, root: &Path) -> Result<PathBuf> {
     env.cmd_in("vrift", root).args(["run", "--", "true"]).ok()?;
-    let uid = geteuid().as_raw();
-    let place = vdir::place(ProjectId::new(&AbsPath::try_from(root)?, None), uid);
+    let place = vdir::place(ProjectId::new(&AbsPath::try_from(root)?, None), geteuid().as_raw());
+    wait_for_map(&place)?;
+    Ok(place)
+}
+
+/// Waits for the map at `place`.
+///
+/// # Errors
+/// None comes.
+pub fn wait_for_map(place: &Path) -> Result {
     let began = Instant::now();
-    while vdir::open(&place, uid).is_err() {
+    while vdir::open(place, geteuid().as_raw()).is_err() {
         ensure!(began.elapsed() < Duration::from_secs(60), "no VDir at `{}`", place.display());
         std::thread::sleep(Duration::from_millis(5));
     }
-    Ok(place)
+    Ok(())
+}
+
+/// Where the map of shared trees of this environment is.
+pub fn base_place(env: &TestEnv) -> PathBuf {
+    vdir::base_place(&env.vrift_home(), geteuid().as_raw())
 }
 
 /// A command under another shim than vrift's own: `vrift run` would put its own one in place.
 fn under(env: &TestEnv, shim: &Path, place: &Path, root: &Path) -> Cmd {
-    let fields = [(Field::Shim, shim), (Field::Exec, Path::new("/nowhere/vrift-exec")), (Field::VDir, place)];
+    let base = base_place(env);
+    let exec = Path::new("/nowhere/vrift-exec");
+    let fields = [(Field::Shim, shim), (Field::Exec, exec), (Field::VDir, place), (Field::Base, &base)];
     let mut context = Context::empty();
     for (field, value) in &fields {
         context = context.with(*field, value.as_os_str().as_bytes());

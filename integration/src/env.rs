@@ -226,7 +226,7 @@ impl TestEnv {
 impl Drop for TestEnv {
     fn drop(&mut self) {
         let _ = self.kill_daemons();
-        crate::maps::remove_below(self.path());
+        crate::maps::remove_below(self.path(), &self.vrift_home());
         if std::env::var_os(KEEP).is_some()
             && let Some(root) = self.root.take()
         {

@@ -52,10 +52,12 @@ pub enum Field {
     Never = 17,
     /// What settings say of scripts' surroundings; see [`crate::rules::ScriptRules`].
     Script = 18,
+    /// Where the map of shared trees is, or will be; empty where there is to be none.
+    Base = 19,
 }
 
 /// How many fields there are.
-pub const FIELDS: usize = 19;
+pub const FIELDS: usize = 20;
 
 /// Letters of [`Field::Mode`].
 pub mod mode {

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use vrift_core::PROTOCOL_VERSION;
+use vrift_core::bytes::ByteText;
 use vrift_core::home::Home;
 use vrift_core::root::Project;
 use vrift_core::wire::{
@@ -240,6 +241,18 @@ fn start(home: &Home, vriftd: &Path) -> Result<(), ClientError> {
     }
 }
 
+/// Where this user's toolchains and packages are: what is in these folders is the same for all projects.
+fn shared_trees() -> Vec<ByteText> {
+    let var = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let home = |name, folder| var(name).or_else(|| var("HOME").map(|home| home.join(folder)));
+    let below = |home: Option<PathBuf>, names: &[&str]| -> Vec<PathBuf> {
+        home.into_iter().flat_map(|home| names.iter().map(move |name| home.join(name)).collect::<Vec<_>>()).collect()
+    };
+    let mut all = below(home("CARGO_HOME", ".cargo"), &["registry", "git", "bin"]);
+    all.extend(below(home("RUSTUP_HOME", ".rustup"), &["toolchains"]));
+    all.into_iter().map(ByteText::from).collect()
+}
+
 /// Finds or starts the worker of `project`.
 ///
 /// # Errors
@@ -250,6 +263,7 @@ pub fn open_project(coordinator: &mut Connection, project: &Project) -> Result<P
         root: project.root.clone(),
         branch: project.branch.clone(),
         name: project.name.clone(),
+        shared: shared_trees(),
     };
     coordinator.call(method::PROJECT_OPEN, &params)
 }

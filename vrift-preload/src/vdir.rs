@@ -26,15 +26,43 @@ const AGAIN: u32 = 1024;
 /// Maps that a process uses one after the other; they stay mapped, since another thread may be reading.
 const MAPS: usize = 8;
 
-struct Maps(UnsafeCell<[MaybeUninit<Reader>; MAPS]>);
+struct Places(UnsafeCell<[MaybeUninit<Reader>; MAPS]>);
 
 // SAFETY: each place is written once, by the thread that took its number, before a pointer to it is published.
-unsafe impl Sync for Maps {}
+unsafe impl Sync for Places {}
 
-static MAPPED: Maps = Maps(UnsafeCell::new([const { MaybeUninit::uninit() }; MAPS]));
-static TAKEN: AtomicUsize = AtomicUsize::new(0);
-static CURRENT: AtomicPtr<Reader> = AtomicPtr::new(core::ptr::null_mut());
-static LOOKS: AtomicU32 = AtomicU32::new(0);
+/// The maps of one kind that this process has had, and the one that it has.
+struct Maps {
+    field: Field,
+    places: Places,
+    taken: AtomicUsize,
+    current: AtomicPtr<Reader>,
+    looks: AtomicU32,
+    /// Looks that a silent map did not answer.
+    silent: AtomicU32,
+    off: AtomicBool,
+}
+
+impl Maps {
+    const fn new(field: Field) -> Self {
+        Self {
+            field,
+            places: Places(UnsafeCell::new([const { MaybeUninit::uninit() }; MAPS])),
+            taken: AtomicUsize::new(0),
+            current: AtomicPtr::new(core::ptr::null_mut()),
+            looks: AtomicU32::new(0),
+            silent: AtomicU32::new(0),
+            off: AtomicBool::new(false),
+        }
+    }
+}
+
+/// The project's.
+static PROJECT: Maps = Maps::new(Field::VDir);
+
+/// That of the trees which all projects share.
+static BASE: Maps = Maps::new(Field::Base);
+
 static OFF: AtomicBool = AtomicBool::new(false);
 
 /// From now on the kernel is asked: this process sees other files, or sees them with other rights.
@@ -42,70 +70,98 @@ pub fn turn_off() {
     OFF.store(true, Ordering::Relaxed);
 }
 
-/// This process changed something of which the kernel gives no fitting notice: nobody is to believe the map until its worker
-/// has heard of it.
+/// This process changed something of which the kernel gives no fitting notice: nobody is to believe the maps until their keepers
+/// have heard of it.
 pub fn doubt() {
     let error = errno();
-    // The map that is there now: the one that this process has may be of a worker that is gone.
-    if let Some(reader) = place().and_then(map) {
-        reader.doubt();
+    // The maps that are there now: those that this process has may be of keepers that are gone.
+    for maps in [&PROJECT, &BASE] {
+        if let Some(reader) = maps.place().and_then(map) {
+            reader.doubt();
+        }
     }
     set_errno(error.into());
 }
 
-/// Where the project's map is, or will be.
-fn place() -> Option<&'static [u8]> {
-    state::context().map(|context| context.get(Field::VDir)).filter(|place| !place.is_empty())
+impl Maps {
+    /// Where the map is, or will be.
+    fn place(&self) -> Option<&'static [u8]> {
+        state::context().map(|context| context.get(self.field)).filter(|place| !place.is_empty())
+    }
+
+    /// The map, if there is one and this process may use it.
+    #[inline]
+    fn reader(&'static self) -> Option<&'static Reader> {
+        if OFF.load(Ordering::Relaxed) {
+            return None;
+        }
+        let current = self.current.load(Ordering::Acquire);
+        // SAFETY: a published pointer leads to one of the places, and that is never written again.
+        if let Some(reader) = unsafe { current.as_ref() }
+            && !reader.has_ended()
+        {
+            return Some(reader);
+        }
+        self.find()
+    }
+
+    #[cold]
+    fn find(&'static self) -> Option<&'static Reader> {
+        let error = errno();
+        let found = self.find_now();
+        set_errno(error.into());
+        found
+    }
+
+    fn find_now(&'static self) -> Option<&'static Reader> {
+        let looks = self.looks.fetch_add(1, Ordering::Relaxed);
+        if looks != FIRST && !looks.wrapping_add(AGAIN / 2).is_multiple_of(AGAIN) || self.off.load(Ordering::Relaxed) {
+            return None;
+        }
+        let Some(place) = self.place() else {
+            self.off.store(true, Ordering::Relaxed);
+            return None;
+        };
+        let reader = map(place)?;
+        // One that is as silent as the one before may be the same.
+        reader.mark(now())?;
+        let number = self.taken.fetch_add(1, Ordering::Relaxed);
+        if number >= MAPS {
+            self.off.store(true, Ordering::Relaxed);
+            return None;
+        }
+        // SAFETY: the number is this thread's alone.
+        let place = unsafe { (*self.places.0.get()).as_mut_ptr().add(number) };
+        // SAFETY: as above; nobody has a pointer to it yet.
+        unsafe { place.cast::<Reader>().write(reader) };
+        self.current.store(place.cast(), Ordering::Release);
+        // SAFETY: written above, and never again.
+        unsafe { place.cast::<Reader>().as_ref() }
+    }
+
+    /// A keeper that was killed cannot say that its map has ended. One that is silent for long is looked for anew.
+    #[cold]
+    fn is_silent(&self, reader: &Reader, now: u64) {
+        if reader.mark(now).is_some() {
+            self.silent.store(0, Ordering::Relaxed);
+        } else if self.silent.fetch_add(1, Ordering::Relaxed) == AGAIN {
+            self.silent.store(0, Ordering::Relaxed);
+            self.current.store(core::ptr::null_mut(), Ordering::Release);
+        }
+    }
 }
 
-/// The map, if there is one and this process may use it.
+/// The map that may know a path: the project's where that is where the path leads, else that of the shared trees.
 #[inline]
-fn reader() -> Option<&'static Reader> {
-    if OFF.load(Ordering::Relaxed) {
-        return None;
+fn responsible(path: &[u8]) -> Option<(&'static Maps, &'static Reader)> {
+    if !path.starts_with(b"/") {
+        return PROJECT.reader().map(|reader| (&PROJECT, reader));
     }
-    let current = CURRENT.load(Ordering::Acquire);
-    // SAFETY: a published pointer leads to a place of `MAPPED` that is never written again.
-    if let Some(reader) = unsafe { current.as_ref() }
-        && !reader.has_ended()
-    {
-        return Some(reader);
+    match PROJECT.reader() {
+        Some(reader) if cwd::below_root(reader, path).is_some() => Some((&PROJECT, reader)),
+        _ if path.starts_with(b"/proc/") => None,
+        _ => BASE.reader().map(|reader| (&BASE, reader)),
     }
-    find()
-}
-
-#[cold]
-fn find() -> Option<&'static Reader> {
-    let error = errno();
-    let found = find_now();
-    set_errno(error.into());
-    found
-}
-
-fn find_now() -> Option<&'static Reader> {
-    let looks = LOOKS.fetch_add(1, Ordering::Relaxed);
-    if looks != FIRST && !looks.wrapping_add(AGAIN / 2).is_multiple_of(AGAIN) {
-        return None;
-    }
-    let Some(place) = place() else {
-        turn_off();
-        return None;
-    };
-    let reader = map(place)?;
-    // One that is as silent as the one before may be the same.
-    reader.mark(now())?;
-    let number = TAKEN.fetch_add(1, Ordering::Relaxed);
-    if number >= MAPS {
-        turn_off();
-        return None;
-    }
-    // SAFETY: the number is this thread's alone.
-    let place = unsafe { (*MAPPED.0.get()).as_mut_ptr().add(number) };
-    // SAFETY: as above; nobody has a pointer to it yet.
-    unsafe { place.cast::<Reader>().write(reader) };
-    CURRENT.store(place.cast(), Ordering::Release);
-    // SAFETY: written above, and never again.
-    unsafe { place.cast::<Reader>().as_ref() }
 }
 
 /// Maps the file at `place`, if it is for this process.
@@ -157,13 +213,16 @@ fn now() -> u64 {
 /// # Safety
 /// `at.path` must be null or NUL-terminated.
 #[inline]
-unsafe fn look<R>(at: At, then: impl FnOnce(&Reader, &[u8], Found, u64) -> Answer<R>) -> Answer<R> {
-    let Some(reader) = reader() else { return Answer::Unknown };
-    // SAFETY: the caller vouches for the path.
-    let path = unsafe { path::bytes(at.path) };
-    if path.len() >= path::ROOM || path.starts_with(b"/") && cwd::below_root(reader, path).is_none() {
+unsafe fn look<R>(at: At, then: impl FnOnce(&'static Reader, &[u8], Found, u64) -> Answer<R>) -> Answer<R> {
+    if OFF.load(Ordering::Relaxed) {
         return Answer::Unknown;
     }
+    // SAFETY: the caller vouches for the path.
+    let path = unsafe { path::bytes(at.path) };
+    if path.len() >= path::ROOM {
+        return Answer::Unknown;
+    }
+    let Some((maps, reader)) = responsible(path) else { return Answer::Unknown };
     let now = now();
     let mut room = [MaybeUninit::uninit(); path::ROOM];
     let Some((below, folder)) = below(reader, at.dir, path, &mut room, now) else { return Answer::Unknown };
@@ -178,21 +237,9 @@ unsafe fn look<R>(at: At, then: impl FnOnce(&Reader, &[u8], Found, u64) -> Answe
         Answer::Fails(error) if !has_long_name(below) => Answer::Fails(error),
         Answer::Fails(_) => Answer::Unknown,
         Answer::Unknown => {
-            silent(reader, now);
+            maps.is_silent(reader, now);
             Answer::Unknown
         }
-    }
-}
-
-/// A worker that was killed cannot say that its map has ended. One that is silent for long is looked for anew.
-#[cold]
-fn silent(reader: &Reader, now: u64) {
-    static TIMES: AtomicU32 = AtomicU32::new(0);
-    if reader.mark(now).is_some() {
-        TIMES.store(0, Ordering::Relaxed);
-    } else if TIMES.fetch_add(1, Ordering::Relaxed) == AGAIN {
-        TIMES.store(0, Ordering::Relaxed);
-        CURRENT.store(core::ptr::null_mut(), Ordering::Release);
     }
 }
 
@@ -290,6 +337,9 @@ pub unsafe fn real_path<R>(path: *const c_char, then: impl FnOnce([&[u8]; 3]) ->
                 return Answer::Unknown;
             }
             let root = reader.root();
+            if root.is_empty() && below.is_empty() {
+                return Answer::Unknown;
+            }
             if root.len() + 1 + below.len() >= path::ROOM {
                 return Answer::Unknown;
             }
@@ -313,11 +363,9 @@ pub struct Listing {
 /// # Safety
 /// `path` must be null or NUL-terminated.
 pub unsafe fn begin_list(path: *const c_char) -> Option<Listing> {
-    let reader = reader()?;
-    let mark = reader.mark(now())?;
     // SAFETY: the caller vouches for the path.
     let found = unsafe {
-        look(At::cwd(path), |_, below, folder, now| {
+        look(At::cwd(path), |reader, below, folder, now| {
             if folder.kind() != flag::DIR {
                 return Answer::Unknown;
             }
@@ -329,8 +377,12 @@ pub unsafe fn begin_list(path: *const c_char) -> Option<Listing> {
                 reader.ask(folder.number);
                 return Answer::Unknown;
             }
-            match reader.look(&below[..parent], now) {
-                Answer::Found(parent) => Answer::Found(Listing { reader, folder, parent: parent.ino, mark, now }),
+            // What was found before may be void by now: it is found again.
+            let Some(mark) = reader.mark(now) else { return Answer::Unknown };
+            match (reader.look(below, now), reader.look(&below[..parent], now)) {
+                (Answer::Found(folder), Answer::Found(parent)) if folder.flags & flag::ORDERED != 0 => {
+                    Answer::Found(Listing { reader, folder, parent: parent.ino, mark, now })
+                }
                 _ => Answer::Unknown,
             }
         })

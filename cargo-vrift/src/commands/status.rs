@@ -4,9 +4,13 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use nix::unistd::geteuid;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use vrift_core::home::Home;
+use vrift_core::vdir;
 use vrift_core::wire::{CoordinatorStatus, ProjectStatus, SILENCE, method};
 use vrift_daemon::client::{ClientError, Connection};
 
@@ -26,8 +30,36 @@ struct Status {
     kind: String,
     coordinator: Option<CoordinatorStatus>,
     worker: Option<ProjectStatus>,
+    /// The map of the trees that all projects share, where there is one.
+    shared: Option<SharedMap>,
     /// Daemons that are there and say nothing.
     silent: Vec<&'static str>,
+}
+
+/// What there is to say of that map.
+#[derive(Serialize)]
+pub(super) struct SharedMap {
+    place: String,
+    /// Files and folders that it knows.
+    pub(super) entries: u64,
+    /// Of the file.
+    pub(super) bytes: u64,
+}
+
+impl SharedMap {
+    /// The one that goes with `home`; `None` where there is none that anybody would believe.
+    pub(super) fn of(home: &Home) -> Option<Self> {
+        let uid = geteuid().as_raw();
+        let place = vdir::base_place(home.dir(), uid);
+        let (reader, meta) = (vdir::open(&place, uid).ok()?, std::fs::symlink_metadata(&place).ok()?);
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?.as_secs();
+        // While it is written nobody may believe it, for a moment.
+        let serves = (0..50).any(|n| {
+            std::thread::sleep(Duration::from_millis(u64::from(n > 0)));
+            reader.mark(now).is_some()
+        });
+        serves.then(|| Self { place: place.display().to_string(), entries: reader.entries(), bytes: meta.len() })
+    }
 }
 
 /// Prints it.
@@ -50,6 +82,7 @@ pub fn run(hi: &HiArgs, output: Output) -> Result<ExitCode, Error> {
         kind: format!("{:?}", hi.project.kind).to_lowercase(),
         coordinator,
         worker,
+        shared: SharedMap::of(&hi.home),
         silent,
     };
     if output.json {
@@ -90,6 +123,10 @@ fn text(status: &Status) -> String {
         None if status.silent.contains(&"vdir_d") => writeln!(out, "vdir_d   does not answer; `vrift stop` kills it"),
         None => writeln!(out, "vdir_d   not running; the next build starts it"),
     };
+    if let Some(SharedMap { entries, bytes, .. }) = &status.shared {
+        let known = say::count(*entries, "file");
+        let _ = writeln!(out, "shared   {known} of toolchains, the registry and /usr known, in a map of {}", say::size(*bytes));
+    }
     let notices = status.coordinator.iter().flat_map(|c| &c.notices).chain(status.worker.iter().flat_map(|w| &w.notices));
     // Both daemons may know of the same fault.
     for notice in notices.collect::<BTreeSet<_>>() {

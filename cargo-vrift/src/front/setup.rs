@@ -225,6 +225,11 @@ fn context(home: &Home, settings: &Settings, parts: &Parts, project: &Project, r
     } else {
         Vec::new()
     };
+    let base = if settings.vdir && settings.vdir_base {
+        vdir::base_place(home.dir(), nix::unistd::geteuid().as_raw()).into_os_string().into_vec()
+    } else {
+        Vec::new()
+    };
     let bytes = |place: &Option<AbsPath>| place.as_ref().map_or_else(Vec::new, |path| path.as_bytes().to_vec());
     let values = [
         (Field::Exec, parts.exec.as_os_str().as_bytes().to_vec()),
@@ -240,6 +245,7 @@ fn context(home: &Home, settings: &Settings, parts: &Parts, project: &Project, r
         (Field::Tmp, bytes(&places.tmp)),
         (Field::TraceDir, trace_dir.into_os_string().into_vec()),
         (Field::VDir, vdir),
+        (Field::Base, base),
         (Field::Actions, settings.actions.join("/").into_bytes()),
         (Field::Never, settings.never.join("/").into_bytes()),
         (Field::Script, ScriptRules::lines(&settings.ignore_env, &settings.watch_env, &settings.caches).0),

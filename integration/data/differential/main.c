@@ -4,6 +4,7 @@
 //
 //   differential FILE ROOT OUTSIDE STATIC WANTED SEED   starts everything, in a project under the shim
 //   static FILE WHO                                     one of the processes without the shim
+//   differential FILE join WHO                          one with it, of another project
 //
 // FILE is mapped by all. Ends with status 0 where nothing differed; prints numbers for `integration::differential`.
 #include "change.h"
@@ -183,15 +184,25 @@ static void begin(char **args) {
     pthread_rwlock_init(&all->lock, &attributes);
 }
 
+// One of the processes under the shim belongs to the project at `second`, if there is one.
+static void start_hooked(char **args, int who, const char *second) {
+    fflush(NULL);
+    if (fork() != 0) return;
+    if (who > 0 || !second) exit(hooked(who));
+    char number[16];
+    snprintf(number, sizeof number, "%d", who);
+    setenv("VRIFT_PROJECT_ROOT", second, 1);
+    execlp("vrift", "vrift", "run", "--", args[0], args[1], "join", number, (char *)NULL);
+    _exit(2);
+}
+
 int main(int count, char **args) {
     if (count < 3) return 2;
     map_shared(args[1]);
     if (count == 3) return unhooked(atoi(args[2]));
+    if (count == 4) return hooked(atoi(args[3]));
     begin(args);
-    for (int who = 0; who < HOOKED; who++) {
-        fflush(NULL);
-        if (fork() == 0) exit(hooked(who));
-    }
+    for (int who = 0; who < HOOKED; who++) start_hooked(args, who, getenv("SECOND_PROJECT"));
     for (int who = 0; who < UNHOOKED; who++) {
         char number[16];
         snprintf(number, sizeof number, "%d", who);

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, ensure};
 use integration::bench::map::Map;
 use integration::bench::{Options, Report, median, millis, ratio};
-use integration::differential::wait_for_vdir;
+use integration::differential::{base_place, wait_for_map, wait_for_vdir};
 use integration::env::TestEnv;
 use integration::{Result, host};
 
@@ -44,6 +44,7 @@ fn through_the_shim(report: &mut Report, runs: usize) -> Result {
         project.write(&format!("many/module-{n:03}.js"), "x")?;
     }
     wait_for_vdir(&env, project.dir())?;
+    wait_for_map(&base_place(&env))?;
     let missing = DEEP.replace("index.js", "none.js");
     let absolute = |path: &str| project.path(path).into_os_string();
     let mut args = vec![tools.path("bench").into_os_string(), runs.to_string().into()];
@@ -52,6 +53,8 @@ fn through_the_shim(report: &mut Report, runs: usize) -> Result {
         ("existing-relative", DEEP.into()),
         ("missing-absolute", absolute(&missing)),
         ("missing-relative", missing.clone().into()),
+        ("existing-shared", "/usr/include/stdio.h".into()),
+        ("missing-shared", "/usr/include/none/of/these.h".into()),
         ("folder-absolute", absolute("many/")),
     ] {
         args.extend([name.into(), path]);

@@ -25,6 +25,9 @@ echo "$status $((${to/./} - ${from/./}))"; done"#;
 /// Programs whose lines come in another order each time.
 const IN_ANY_ORDER: [&str; 2] = ["cargo", "rg"];
 
+/// Runs before those that count.
+const WARM: usize = 6;
+
 /// Packages below `node_modules`, each in a folder of the one before.
 const PACKAGES: usize = 400;
 
@@ -54,6 +57,9 @@ fn main() -> Result {
         commands.push(("rg --files", vec![rg.into_os_string(), "--files".into(), "--hidden".into()]));
     }
     commands.push(("node, an app of 400 packages", words("node app.js")));
+    if let Some(command) = compiler(&env, &project)? {
+        commands.push(("C preprocessor, headers in the last of 40 folders", command));
+    }
     let mut jobs: Vec<_> = commands.into_iter().map(|(name, command)| (&project, name, command)).collect();
     let library = npm::checkout(&env, "library", "library")?;
     wait_for_vdir(&env, library.dir())?;
@@ -61,14 +67,16 @@ fn main() -> Result {
     jobs.push((&library, "eslint", words("node node_modules/eslint/bin/eslint.js src")));
     let mut report = Report::new("bench-vdir-programs", format!("Programs that look at many files, in {}", source.name));
     for (project, name, command) in jobs {
-        let (plain, shim) = compare(&env, project, name, &command, runs)?;
+        let [plain, without, shim] = compare(&env, project, name, &command, runs)?;
         report
             .row(format!("{name}: alone"), millis(plain), format!("median of {runs}"))
             .row(format!("{name}: under the shim"), millis(shim), "the same output and exit status")
-            .row(format!("{name}: of that"), ratio(shim, plain), "at most 1.02 × is the aim");
+            .row(format!("{name}: of that"), ratio(shim, plain), "at most 1.02 × is the aim")
+            .row(format!("{name}: without the map of shared trees"), ratio(without, plain), millis(without));
         let key = name.replace(|c: char| !c.is_ascii_alphanumeric(), "_");
         report.data(&format!("{key}_alone_ms"), plain.as_secs_f64() * 1e3);
         report.data(&format!("{key}_shim_ms"), shim.as_secs_f64() * 1e3);
+        report.data(&format!("{key}_without_base_ms"), without.as_secs_f64() * 1e3);
     }
     report.finish(options.save)
 }
@@ -92,21 +100,54 @@ fn node_app(project: &Checkout<'_>) -> Result {
     Ok(())
 }
 
-/// Medians without the shim and with it.
-fn compare(env: &TestEnv, project: &Checkout<'_>, name: &str, command: &[OsString], runs: usize) -> Result<(Duration, Duration)> {
-    let outputs = [env.path().join("plain.out"), env.path().join("shim.out")];
+/// GCC's compiler proper, by a name that makes it no action, on a source whose headers are looked for in many folders of
+/// `/usr/include` that do not have them; `None` where there is no GCC.
+fn compiler(env: &TestEnv, project: &Checkout<'_>) -> Result<Option<Vec<OsString>>> {
+    const FOLDERS: usize = 40;
+    const HEADERS: [&str; 40] = [
+        "aio", "alloca", "argp", "assert", "byteswap", "complex", "cpio", "ctype", "dirent", "dlfcn", "elf", "endian", "envz",
+        "err", "errno", "error", "fcntl", "features", "fenv", "fnmatch", "ftw", "getopt", "glob", "grp", "iconv", "inttypes",
+        "langinfo", "libgen", "limits", "locale", "math", "mntent", "netdb", "poll", "pthread", "pwd", "regex", "sched",
+        "search", "stdio",
+    ];
+    let asked = project.cmd("gcc").arg("-print-prog-name=cc1").run()?;
+    let program = asked.stdout.trim().to_owned();
+    if !asked.status.success() || !program.starts_with('/') {
+        return Ok(None);
+    }
+    let copy = env.path().join("preprocess");
+    std::fs::copy(&program, &copy)?;
+    let machine = project.cmd("gcc").arg("-print-multiarch").ok()?.stdout.trim().to_owned();
+    let mut command: Vec<OsString> = vec![copy.into(), "-quiet".into(), "-E".into(), "-P".into()];
+    command.extend(["-imultiarch".into(), machine.into()]);
+    let folders = walkdir::WalkDir::new("/usr/include").min_depth(1).sort_by_file_name().into_iter().flatten();
+    let lacks = |folder: &std::path::Path| HEADERS.iter().all(|name| !folder.join(format!("{name}.h")).exists());
+    let folders = folders.filter(|entry| entry.file_type().is_dir() && lacks(entry.path())).take(FOLDERS);
+    folders.for_each(|folder| command.extend(["-I".into(), folder.into_path().into_os_string()]));
+    project.write("headers.c", HEADERS.map(|name| format!("#include <{name}.h>\n")).concat())?;
+    command.push("headers.c".into());
+    Ok(Some(command))
+}
+
+/// Medians alone, under the shim without the map of shared trees, and with it.
+fn compare(env: &TestEnv, project: &Checkout<'_>, name: &str, command: &[OsString], runs: usize) -> Result<[Duration; 3]> {
+    let outputs = ["plain.out", "without.out", "shim.out"].map(|name| env.path().join(name));
     let driver = |output: &PathBuf| {
         let first = ["-c".into(), DRIVER.into(), "driver".into(), output.clone().into_os_string()];
         first.into_iter().chain(command.iter().cloned()).collect::<Vec<OsString>>()
     };
-    let mut drivers = [
-        Driver::start(&project.cmd("bash").args(driver(&outputs[0])))?,
-        Driver::start(&project.cmd("vrift").args(["run", "--", "bash"]).args(driver(&outputs[1])))?,
-    ];
-    let mut times = [Vec::new(), Vec::new()];
-    for run in 0..runs + 4 {
+    let under = |output| Driver::start(&project.cmd("vrift").args(["run", "--", "bash"]).args(driver(output)));
+    let base = |on: &str| project.cmd("vrift").args(["config", "set", "vdir.base", on]).ok();
+    // Whether there is such a map, a front end tells its programs when it starts them.
+    base("false")?;
+    let mut without = under(&outputs[1])?;
+    without.run()?;
+    base("true")?;
+    let mut drivers = [Driver::start(&project.cmd("bash").args(driver(&outputs[0])))?, without, under(&outputs[2])?];
+    let mut times = [const { Vec::new() }; 3];
+    for run in 0..runs + WARM {
         let mut said = Vec::new();
-        for which in [run % 2, (run + 1) % 2] {
+        for which in [run % 3, (run + 1) % 3, (run + 2) % 3] {
             let (status, time) = drivers[which].run()?;
             let mut output: Vec<_> = std::fs::read(&outputs[which])?.split(|c| *c == b'\n').map(<[u8]>::to_vec).collect();
             // Cargo and rg have threads, and tell of each thing when its thread is done with it.
@@ -115,21 +156,23 @@ fn compare(env: &TestEnv, project: &Checkout<'_>, name: &str, command: &[OsStrin
             }
             said.push((which, status, output));
             // The first ones warm caches, and ask the keeper for what they need.
-            if run >= 4 {
+            if run >= WARM {
                 times[which].push(time);
             } else {
                 std::thread::sleep(Duration::from_millis(200));
             }
         }
         said.sort_by_key(|(which, _, _)| *which);
-        let [(_, plain_status, plain), (_, shim_status, shim)] = &said[..] else { continue };
-        ensure!(plain_status == shim_status, "{name}: exit status {plain_status}, and {shim_status} under the shim");
-        ensure!(plain == shim, "{name}: another output under the shim, see `{}`", env.path().display());
+        let Some(((_, plain_status, plain), shims)) = said.split_first() else { continue };
+        for (_, status, output) in shims {
+            ensure!(plain_status == status, "{name}: exit status {plain_status}, and {status} under the shim");
+            ensure!(plain == output, "{name}: another output under the shim, see `{}`", env.path().display());
+        }
         ensure!(*plain_status == 0, "{name} fails");
     }
-    let [plain, shim] = times.map(median);
-    eprintln!("{name}: {plain:.1?} alone, {shim:.1?} under the shim");
-    Ok((plain, shim))
+    let [plain, without, shim] = times.map(median);
+    eprintln!("{name}: {plain:.1?} alone, {shim:.1?} under the shim, {without:.1?} without the map of shared trees");
+    Ok([plain, without, shim])
 }
 
 /// A shell that runs the command when it is told to.

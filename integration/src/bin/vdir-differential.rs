@@ -1,5 +1,5 @@
 //! The differential test of the VDir through the shim, at any length: `--comparisons N` (ten million), `--seed S` (the time),
-//! `--base FOLDER` for another file system, `--shim FILE` with another shim, `--control` with one that must fail.
+//! `--base FOLDER` for another file system, `--shared` in a tree that all projects share, `--shim FILE` with another shim, `--control` with one that must fail.
 #![forbid(unsafe_code)]
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -12,7 +12,7 @@ use lexopt::prelude::*;
 
 fn main() -> Result {
     let seed = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
-    let mut plan = Plan { comparisons: 10_000_000, seed, shim: None, base: None };
+    let mut plan = Plan { comparisons: 10_000_000, seed, shim: None, base: None, shared: false };
     let mut control = false;
     let mut parser = lexopt::Parser::from_env();
     while let Some(arg) = parser.next()? {
@@ -20,13 +20,14 @@ fn main() -> Result {
             Long("comparisons") => plan.comparisons = parser.value()?.parse()?,
             Long("seed") => plan.seed = parser.value()?.parse()?,
             Long("base") => plan.base = Some(parser.value()?.into()),
+            Long("shared") => plan.shared = true,
             Long("shim") => plan.shim = Some(parser.value()?.into()),
             Long("control") => {
                 control = true;
                 plan.shim = Some(incoherent_shim()?);
             }
             Long("help") | Short('h') => {
-                println!("options: --comparisons N, --seed S, --base FOLDER, --shim FILE, --control");
+                println!("options: --comparisons N, --seed S, --base FOLDER, --shared, --shim FILE, --control");
                 return Ok(());
             }
             other => return Err(other.unexpected().into()),

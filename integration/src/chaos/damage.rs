@@ -213,10 +213,12 @@ pub fn store(scene: &mut Scene, rng: &mut Rng) -> Happened {
     Ok(Some(dir.display().to_string()))
 }
 
-/// Damages the VDir of a project that is built, where there is one. Its file is found by its name alone: whatever is in it,
+/// Damages the VDir of a project that is built, or that of shared trees, where there is one. Its file is found by its name alone: whatever is in it,
 /// no reader may believe it.
 pub fn vdir(scene: &mut Scene, rng: &mut Rng) -> Happened {
-    let files: Vec<PathBuf> = scene.sites.iter().filter_map(|site| vdir_of(site).transpose()).collect::<Result<_>>()?;
+    let mut files: Vec<PathBuf> = scene.sites.iter().filter_map(|site| vdir_of(site).transpose()).collect::<Result<_>>()?;
+    let shared = vrift_core::vdir::base_place(&scene.home, nix::unistd::geteuid().as_raw());
+    files.extend(shared.is_file().then_some(shared));
     let Some(path) = rng.choice(&files) else { return Ok(None) };
     let len = fs::metadata(path)?.len();
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();

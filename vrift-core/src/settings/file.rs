@@ -84,6 +84,8 @@ pub struct VDir {
     /// See [`KEYS`].
     pub max_files: Option<u64>,
     /// See [`KEYS`].
+    pub base: Option<bool>,
+    /// See [`KEYS`].
     pub max_maps: Option<u64>,
     /// See [`KEYS`].
     pub max_total: Option<Size>,
@@ -206,6 +208,9 @@ impl SettingsFile {
         if file.daemon.health_check.is_some() {
             return Err(user_only("daemon.health_check"));
         }
+        if file.vdir.base.is_some() {
+            return Err(user_only("vdir.base"));
+        }
         if file.vdir.max_maps.is_some() {
             return Err(user_only("vdir.max_maps"));
         }
@@ -238,6 +243,7 @@ impl SettingsFile {
                 enabled: self.vdir.enabled.or(other.vdir.enabled),
                 max_size: self.vdir.max_size.or(other.vdir.max_size),
                 max_files: self.vdir.max_files.or(other.vdir.max_files),
+                base: self.vdir.base.or(other.vdir.base),
                 max_maps: self.vdir.max_maps.or(other.vdir.max_maps),
                 max_total: self.vdir.max_total.or(other.vdir.max_total),
             },

@@ -105,6 +105,13 @@ pub const KEYS: &[Key] = &[
         help: "The most files and folders in this map; the kernel answers for the rest.",
     },
     Key {
+        name: "vdir.base",
+        kind: ValueKind::Bool,
+        per_project: false,
+        default: "true",
+        help: "Keep a map of the trees that all projects share (toolchains, the registry, /usr); vriftd reads it when it starts.",
+    },
+    Key {
         name: "vdir.max_maps",
         kind: ValueKind::Count,
         per_project: false,

@@ -91,6 +91,8 @@ pub struct Settings {
     pub vdir_size: u64,
     /// Files and folders that may be in it.
     pub vdir_files: u64,
+    /// Whether a map of shared trees is kept.
+    pub vdir_base: bool,
     /// VDirs of all projects together.
     pub vdirs: usize,
     /// Their bytes.
@@ -117,6 +119,7 @@ impl Default for Settings {
             vdir: true,
             vdir_size: layout::MAX_LEN,
             vdir_files: layout::MAX_ENTRIES,
+            vdir_base: true,
             vdirs: 32,
             vdirs_size: 8 << 30,
             staging_size: 10 << 30,
@@ -153,6 +156,7 @@ impl Settings {
             vdir: vdir.enabled.unwrap_or(default.vdir),
             vdir_size: vdir.max_size.map_or(default.vdir_size, u64::from),
             vdir_files: vdir.max_files.unwrap_or(default.vdir_files),
+            vdir_base: vdir.enabled.unwrap_or(true) && vdir.base.unwrap_or(default.vdir_base),
             vdirs: vdir.max_maps.map_or(default.vdirs, |most| usize::try_from(most).unwrap_or(usize::MAX)),
             vdirs_size: vdir.max_total.map_or(default.vdirs_size, u64::from),
             staging_size: staging.max_size.map_or(default.staging_size, u64::from),

@@ -3,15 +3,31 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::{Mem, Reader, asked};
+use crate::digest::Digest;
 use crate::identity::ProjectId;
 
 /// Where a project's VDir is, or will be. Where another user took the name, ours has the user's number behind it.
 pub fn place(id: ProjectId, uid: u32) -> PathBuf {
-    let plain = Path::new("/dev/shm").join(id.vdir_name());
+    ours(&id.vdir_name(), uid)
+}
+
+/// Where the map of shared trees is, or will be, that the coordinator of the state folder `home` keeps.
+pub fn base_place(home: &Path, uid: u32) -> PathBuf {
+    ours(&format!("vrift_vdir_base_{}", &base_id(home).to_hex()[..16]), uid)
+}
+
+/// What tells the map of shared trees of one state folder from that of another.
+pub fn base_id(home: &Path) -> Digest {
+    Digest::of(home.as_os_str().as_bytes())
+}
+
+fn ours(name: &str, uid: u32) -> PathBuf {
+    let plain = Path::new("/dev/shm").join(name);
     match std::fs::symlink_metadata(&plain) {
         Ok(meta) if meta.uid() != uid => plain.with_extension(uid.to_string()),
         _ => plain,

@@ -81,6 +81,9 @@ pub struct ProjectOpenParams {
     pub branch: Option<String>,
     /// The name for people.
     pub name: String,
+    /// Folders that are shared by all projects: toolchains, the registry. A hint.
+    #[serde(default)]
+    pub shared: Vec<ByteText>,
 }
 
 /// [`method::PROJECT_OPEN`].

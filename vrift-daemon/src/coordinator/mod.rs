@@ -42,6 +42,7 @@ use crate::presence;
 use crate::process::{self, inode};
 use crate::server::{Activity, Server};
 use crate::stop::Stop;
+use crate::worker::vdir::{self, Shared};
 use janitor::Janitor;
 use leases::Leases;
 use projects::Projects;
@@ -54,6 +55,9 @@ const IDLE: Duration = Duration::from_secs(3600);
 
 /// How long a coordinator that does not serve any more may take to end.
 const HAND_OVER: Duration = Duration::from_secs(15);
+
+/// Trees of the system that builds read, and that are rarely written. Where one is a link, it is what the link leads to that counts.
+const SYSTEM_TREES: [&str; 5] = ["/usr", "/lib", "/lib64", "/bin", "/opt"];
 
 /// How often the main thread looks around.
 const TICK: Duration = Duration::from_secs(10);
@@ -143,9 +147,12 @@ fn serve(args: &CoordinatorArgs) -> Result<(), StartError> {
     let own = std::env::current_exe().map_err(at("/proc/self/exe"))?;
     let projects = Arc::new(Projects::new(home.clone(), worker_program(args, &own), own));
     let janitor = Janitor::new(home.clone(), Arc::clone(&writer));
+    let trees = Arc::<Shared>::default();
+    SYSTEM_TREES.iter().for_each(|tree| trees.add_top(tree.as_bytes()));
     let coordinator = Coordinator::new(
         home.clone(),
         started,
+        Arc::clone(&trees),
         Arc::clone(&leases),
         Arc::clone(&writer),
         Arc::clone(&projects),
@@ -159,6 +166,9 @@ fn serve(args: &CoordinatorArgs) -> Result<(), StartError> {
     let settings = Settings::load(&home, None).unwrap_or_default();
     supervisor::start_checks(&projects, settings.health_check);
     let vdirs = VDirs::new(&settings);
+    let plan =
+        vdir::Plan { activity: Arc::clone(&activity), shared: trees, ..vdir::Plan::of_shared_trees(home.dir(), &settings) };
+    let base = settings.vdir_base.then(|| vdir::VDir::start(plan).ok()).flatten();
     manager.ready();
     watch(&stop, &activity, &projects, (&janitor, &vdirs), &manager, &|| inode(&socket) == own_socket);
     manager.stopping();
@@ -170,6 +180,7 @@ fn serve(args: &CoordinatorArgs) -> Result<(), StartError> {
     if !is_handed && inode(&socket) == own_socket {
         let _ = std::fs::remove_file(&socket);
     }
+    drop(base);
     writer.finish();
     janitor.finish();
     projects.seal();

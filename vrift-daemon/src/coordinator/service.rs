@@ -9,8 +9,8 @@ use vrift_core::PROTOCOL_VERSION;
 use vrift_core::digest::Digest;
 use vrift_core::home::Home;
 use vrift_core::wire::{
-    CoordinatorStatus, FilesParams, GcParams, HelloParams, HelloResult, InsertParams, LeaseParams, RpcError, ShutdownParams,
-    ShutdownResult, TouchParams, method,
+    CoordinatorStatus, FilesParams, GcParams, HelloParams, HelloResult, InsertParams, LeaseParams, ProjectOpenParams, RpcError,
+    ShutdownParams, ShutdownResult, TouchParams, method,
 };
 
 use super::leases::Leases;
@@ -19,6 +19,7 @@ use super::writer::Writer;
 use crate::build;
 use crate::server::{Call, Service};
 use crate::stop::Stop;
+use crate::worker::vdir::Shared;
 
 /// The longest that anybody waits for another's result.
 const MAX_LEASE_WAIT: Duration = Duration::from_secs(60);
@@ -36,6 +37,8 @@ pub struct Coordinator {
     writer: Arc<Writer>,
     projects: Arc<Projects>,
     stop: Arc<Stop>,
+    /// The map of shared trees.
+    trees: Arc<Shared>,
     sessions: AtomicU64,
     /// Connections of others than workers.
     guests: AtomicUsize,
@@ -55,13 +58,14 @@ impl Coordinator {
     pub fn new(
         home: Home,
         started: Instant,
+        trees: Arc<Shared>,
         leases: Arc<Leases>,
         writer: Arc<Writer>,
         projects: Arc<Projects>,
         stop: Arc<Stop>,
     ) -> Self {
         let (sessions, guests) = (AtomicU64::new(0), AtomicUsize::new(0));
-        Self { home, build: build::own(), started, leases, writer, projects, stop, sessions, guests }
+        Self { home, build: build::own(), started, leases, writer, projects, stop, trees, sessions, guests }
     }
 
     fn status(&self) -> CoordinatorStatus {
@@ -112,7 +116,11 @@ impl Service for Coordinator {
                 let _: HelloParams = call.params()?;
                 call.reply(&HelloResult { protocol: PROTOCOL_VERSION, build: self.build.clone(), pid: process::id() })
             }
-            method::PROJECT_OPEN => call.reply(&self.projects.open(call.params()?)?),
+            method::PROJECT_OPEN => {
+                let params: ProjectOpenParams = call.params()?;
+                params.shared.iter().for_each(|tree| self.trees.add_top(&tree.0));
+                call.reply(&self.projects.open(params)?)
+            }
             method::LEASE_ACQUIRE => {
                 let LeaseParams { key, wait_ms } = call.params()?;
                 let wait = wait_ms.map_or(MAX_LEASE_WAIT, |ms| Duration::from_millis(ms).min(MAX_LEASE_WAIT));

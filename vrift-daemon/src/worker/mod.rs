@@ -41,7 +41,7 @@ mod sight;
 mod spares;
 mod staging;
 mod upstream;
-mod vdir;
+pub mod vdir;
 mod world;
 
 use std::ffi::OsString;
@@ -76,9 +76,6 @@ use upstream::Upstream;
 
 /// Without clients for so long, the worker ends.
 const IDLE: Duration = Duration::from_secs(3600);
-
-/// From the worker's start to the first scan of the project.
-const VDIR_DELAY: Duration = Duration::from_millis(300);
 
 /// How often the main thread looks around.
 const TICK: Duration = Duration::from_secs(10);
@@ -221,13 +218,10 @@ fn serve(args: WorkerArgs) -> Result<(), StartError> {
 /// Starts to keep the project's VDir, where the settings want one. Without it everything works, through the kernel.
 fn start_vdir(worker: &Worker, settings: &Settings) -> Option<vdir::VDir> {
     let plan = vdir::Plan {
-        id: worker.id,
-        root: worker.root.clone(),
-        limits: vdir::Limits { size: settings.vdir_size, files: settings.vdir_files },
-        delay: VDIR_DELAY,
         activity: Arc::clone(&worker.activity),
         notices: Arc::clone(&worker.notices),
         shared: Arc::clone(worker.digests.map()),
+        ..vdir::Plan::of_project(worker.id, &worker.root, settings)
     };
     settings.vdir.then(|| vdir::VDir::start(plan).ok()).flatten()
 }

@@ -111,6 +111,7 @@ fn project_checks(home: &Home, project: Result<Project, vrift_core::root::RootEr
     }
     // Behind the daemons, which create the manifest on first use.
     checks.push(state::manifest(home));
+    checks.push(state::shared_trees(home));
     checks
 }
 

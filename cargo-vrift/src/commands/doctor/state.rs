@@ -12,6 +12,7 @@ use vrift_core::root::Project;
 use vrift_core::wire::{CoordinatorStatus, method};
 use vrift_store::manifest::{BaseReader, ManifestError};
 
+use super::super::status::SharedMap;
 use super::{Check, shown};
 use crate::{daemon, say};
 
@@ -128,6 +129,14 @@ pub fn manifest(home: &Home) -> Check {
             Check::fail(NAME, e.to_string(), "install that vrift, or set VRIFT_HOME elsewhere")
         }
         Err(e) => Check::fail(NAME, e.to_string(), "`vrift fsck` tells more"),
+    }
+}
+
+/// The map of the trees that all projects share. Without it the kernel answers.
+pub fn shared_trees(home: &Home) -> Check {
+    match SharedMap::of(home) {
+        Some(map) => Check::ok("shared trees", format!("a map of {}, {}", say::count(map.entries, "file"), say::size(map.bytes))),
+        None => Check::ok("shared trees", "no map; it comes with the daemons, where settings and kernel allow it"),
     }
 }
 

@@ -140,9 +140,20 @@ impl Reader {
         self.root.get(..self.root_len).unwrap_or(b"")
     }
 
+    /// Whether this is the map of shared trees: its root is that of all, and a folder is listed in it once it was asked for.
+    #[inline]
+    pub fn is_on_demand(&self) -> bool {
+        self.root_len == 0
+    }
+
     /// Whether this map is to be looked for anew: another file has taken its place, or it is no longer kept.
     pub fn has_ended(&self) -> bool {
         matches!(self.word(layout::STATE), state::MOVED | state::ENDED)
+    }
+
+    /// Entries in use.
+    pub fn entries(&self) -> u64 {
+        self.word(layout::ENTRIES_LIVE)
     }
 
     /// See [`layout::TURN`].
@@ -261,6 +272,13 @@ impl Reader {
 
     /// Why nothing is at `path`: the deepest folder on the way that there is an entry for tells.
     fn missing(&self, path: &[u8]) -> Answer<Found> {
+        // Of most folders below the root of all the map of shared trees knows nothing.
+        if self.is_on_demand()
+            && let Some(end) = path.iter().position(|c| *c == b'/')
+            && !matches!(self.find(&path[..end]), Ok(Some(_)))
+        {
+            return Answer::Unknown;
+        }
         let mut path = path;
         loop {
             let Some(end) = path.iter().rposition(|c| *c == b'/') else {
@@ -268,7 +286,7 @@ impl Reader {
             };
             path = &path[..end];
             match self.find(path) {
-                Ok(Some((_, raw))) => return Self::fails_below(&raw),
+                Ok(Some((number, raw))) => return self.fails_below(number, &raw),
                 Ok(None) => {}
                 Err(Doubt) => return Answer::Unknown,
             }
@@ -277,14 +295,18 @@ impl Reader {
 
     fn below(&self, path: &[u8]) -> Answer<Found> {
         match self.find(path) {
-            Ok(Some((_, raw))) => Self::fails_below(&raw),
+            Ok(Some((number, raw))) => self.fails_below(number, &raw),
             _ => Answer::Unknown,
         }
     }
 
-    fn fails_below(raw: &Raw) -> Answer<Found> {
+    fn fails_below(&self, number: u32, raw: &Raw) -> Answer<Found> {
         match raw.kind() {
             flag::DIR if raw.flags() & flag::LISTED != 0 => Answer::Fails(libc::ENOENT),
+            flag::DIR if self.is_on_demand() => {
+                self.ask(number);
+                Answer::Unknown
+            }
             flag::FILE => Answer::Fails(libc::ENOTDIR),
             _ => Answer::Unknown,
         }

@@ -18,7 +18,7 @@ use vrift_core::vdir::{Identity, Mem, asked};
 use super::Plan;
 use super::place::{self, Draft};
 use super::shared::Fact;
-use super::tree::{Ended, Ground, Tree};
+use super::tree::{Before, Ended, Ground, Tree};
 
 /// How long answers may be taken behind the last time that the keeper was seen.
 const VALID: Duration = Duration::from_secs(3600);
@@ -31,6 +31,12 @@ const LIVELY: Duration = Duration::from_secs(60);
 
 /// Between two phases: a storm of changes costs no more than this allows, and readers ask the kernel meanwhile.
 const PAUSE: Duration = Duration::from_millis(2);
+
+/// Of how many ticks only a tenth is waited for, behind a question about a shared tree.
+const SOON: u32 = 10;
+
+/// Before a map of shared trees is made again, where the way to one changed.
+const MOVED: Duration = Duration::from_secs(1);
 
 /// Before another attempt, where there could be no VDir.
 const RETRY: Duration = Duration::from_secs(60);
@@ -57,14 +63,26 @@ impl Wake {
 
 /// Keeps the VDir until it is told to end.
 pub fn keep(plan: &Plan, wake: &Wake) {
-    let place = vrift_core::vdir::place(plan.id, geteuid().as_raw());
+    let place = plan.place.clone();
+    let mut before = Before::default();
+    if plan.root.is_empty() {
+        // A coordinator that was killed left it; there is only one at a time.
+        place::remove(&place);
+    }
     if !wake.sleep(plan.delay) {
         return;
     }
     loop {
-        match serve(plan, &place, wake) {
+        match serve(plan, &place, wake, &mut before) {
             Ok(Next::End) => break,
             Ok(Next::Again) => continue,
+            Err(Ended::Moved) if plan.root.is_empty() => {
+                tracing::info!("the way to a shared tree changed");
+                if !wake.sleep(MOVED) {
+                    break;
+                }
+                continue;
+            }
             Err(ended @ (Ended::Moved | Ended::Unfit | Ended::NoRing(_))) => {
                 tracing::info!("no VDir: {ended}");
                 break;
@@ -92,13 +110,17 @@ enum Next {
     End,
 }
 
-fn serve(plan: &Plan, place: &Path, wake: &Wake) -> Result<Next, Ended> {
+fn serve(plan: &Plan, place: &Path, wake: &Wake, before: &mut Before) -> Result<Next, Ended> {
     let draft = Draft::new(place)?;
     let questions = place::questions(place)?;
     let began = Instant::now();
     // Two descriptors: each tells of a change once.
     let (mounts, mounts_again) = (File::open("/proc/self/mountinfo")?, File::open("/proc/self/mountinfo")?);
-    let mut tree = Tree::scan(&ground(plan)?, &draft)?;
+    let ground = ground(plan)?;
+    let mut tree = match &plan.root[..] {
+        b"" => Tree::on_demand(&ground, &draft, &plan.shared.tops(), std::mem::take(before))?,
+        _ => Tree::scan(&ground, &draft)?,
+    };
     let mount_events = PollFlags::POLLPRI | PollFlags::POLLERR;
     let ring = {
         let notices = tree.notices();
@@ -120,6 +142,9 @@ fn serve(plan: &Plan, place: &Path, wake: &Wake) -> Result<Next, Ended> {
         attend(plan, wake, &mut tree, &Eyes { ring: &ring, mounts: &mounts_again, questions: &questions }, &mut valid_until);
     plan.shared.serve(None);
     tree.writer.begin();
+    if plan.root.is_empty() {
+        *before = tree.asked();
+    }
     tree.writer.set_state(if matches!(result, Ok(Next::Again)) { state::MOVED } else { state::ENDED });
     result
 }
@@ -133,11 +158,16 @@ struct Eyes<'a> {
 
 fn attend(plan: &Plan, wake: &Wake, tree: &mut Tree, eyes: &Eyes<'_>, valid_until: &mut Instant) -> Result<Next, Ended> {
     let mut lively = Instant::now();
+    let mut soon = 0_u32;
+    let mut present = Instant::now();
     loop {
         if plan.activity.connections() > 0 {
             lively = Instant::now();
         }
-        let tick = TICKS[usize::from(lively.elapsed() > LIVELY)];
+        let mut tick = TICKS[usize::from(lively.elapsed() > LIVELY)];
+        if soon > 0 {
+            (soon, tick) = (soon - 1, tick / 10);
+        }
         let due = tree.next_due().map_or(tick, |due| due.saturating_duration_since(Instant::now()).min(tick));
         let (noticed, mounted) = {
             let notices = tree.notices();
@@ -151,6 +181,13 @@ fn attend(plan: &Plan, wake: &Wake, tree: &mut Tree, eyes: &Eyes<'_>, valid_unti
         };
         if wake.stop.load(Ordering::Acquire) {
             return Ok(Next::End);
+        }
+        if present.elapsed() >= TICKS[1] {
+            present = Instant::now();
+            if matches!(fs::symlink_metadata(&plan.place), Err(e) if e.kind() == io::ErrorKind::NotFound) {
+                tracing::warn!("VDir: somebody removed it; it is made anew");
+                return Ok(Next::Again);
+            }
         }
         if asked::take_damage(eyes.questions) {
             tracing::warn!("VDir: damage was found; it is made anew");
@@ -168,16 +205,26 @@ fn attend(plan: &Plan, wake: &Wake, tree: &mut Tree, eyes: &Eyes<'_>, valid_unti
             numbers.extend(asked::all(eyes.questions, tree.used()));
         }
         let facts = plan.shared.take_facts();
+        let tops = plan.shared.take_new_tops();
+        if !numbers.is_empty() && plan.root.is_empty() {
+            // Who asks for a folder asks next for what is in it.
+            soon = SOON;
+        }
         if noticed
             || mounted
             || tree.writer.doubts_seen() != asked::doubts(eyes.questions)
             || !numbers.is_empty()
             || !facts.is_empty()
+            || !tops.is_empty()
         {
+            if !tops.is_empty() {
+                tree.writer.begin();
+                tops.iter().for_each(|top| tree.admit(top));
+            }
             for (n, part) in chunks(numbers).into_iter().enumerate() {
                 phase(tree, eyes, mounted && n == 0, part, if n == 0 { &facts } else { &[] })?;
             }
-            if tree.outgrown {
+            if tree.is_to_grow() {
                 return Ok(Next::Again);
             }
             if noticed && !wake.sleep(PAUSE) {
@@ -226,15 +273,14 @@ fn ground(plan: &Plan) -> io::Result<Ground> {
     let mut random = [0; 24];
     io::Read::read_exact(&mut File::open("/dev/urandom")?, &mut random)?;
     let number = |at: usize| random.get(at..at + 8).and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_le_bytes);
-    let project = u64::from_str_radix(&plan.id.to_hex()[..16], 16).unwrap_or_default();
     let identity = Identity {
-        project,
+        project: plan.project,
         // 0 stands for none.
         generation: number(16) | 1,
         namespaces: [namespace("mnt")?, namespace("user")?],
         uid: geteuid().as_raw(),
         key: [number(0), number(8)],
-        root: plan.root.as_bytes().to_vec(),
+        root: plan.root.clone(),
     };
     Ok(Ground { identity, limits: plan.limits })
 }

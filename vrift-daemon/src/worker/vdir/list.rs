@@ -6,15 +6,16 @@ use std::sync::{Condvar, Mutex, PoisonError};
 
 use nix::sys::inotify::WatchDescriptor;
 use rustix::fs::{
-    Access, AtFlags, FileType, Mode, OFlags, RawDir, StatxAttributes, StatxFlags, accessat, ioctl_getflags, makedev, open,
-    readlinkat, statx,
+    Access, AtFlags, FileType, Mode, OFlags, RawDir, Statx, StatxAttributes, StatxFlags, accessat, getxattr, ioctl_getflags,
+    makedev, open, readlinkat, statx,
 };
+use rustix::io::Errno;
 use vrift_core::vdir::Stat;
 use vrift_core::vdir::layout::flag;
 
 use super::super::sight::as_path;
 use super::settled::{look, stat};
-use super::watch::Watcher;
+use super::watch::{Watcher, through};
 use crate::sync::lock;
 
 /// Folders whose content changes all the time and is rarely asked for: the kernel answers for what is in them.
@@ -37,8 +38,10 @@ pub struct Lister<'a> {
     pub dev: u64,
     /// Who may look.
     pub uid: u32,
-    /// The root's absolute path.
+    /// The root's absolute path, empty where that is the root of all.
     pub root: &'a [u8],
+    /// Where the tree begins, below the root: its name says nothing about what is in it.
+    pub start: &'a [u8],
 }
 
 /// A folder's names, in the kernel's order.
@@ -70,12 +73,7 @@ pub struct Item {
 impl Lister<'_> {
     /// The absolute path of what is at `path` below the root.
     pub fn absolute(&self, path: &[u8]) -> Vec<u8> {
-        let mut whole = self.root.to_vec();
-        if !path.is_empty() {
-            whole.push(b'/');
-            whole.extend_from_slice(path);
-        }
-        whole
+        absolute(self.root, path)
     }
 
     /// Lists a folder, which is watched from before that on; `None` where the kernel is to answer for what is in it.
@@ -84,14 +82,12 @@ impl Lister<'_> {
         let fd = open(as_path(&self.absolute(path)), flags, Mode::empty()).ok()?;
         let seen = look(&fd).ok()?;
         let foreign = makedev(seen.stx_dev_major, seen.stx_dev_minor) != self.dev
-            || !path.is_empty() && seen.stx_attributes.contains(StatxAttributes::MOUNT_ROOT);
-        // Who may not look gets another answer than who may. By its owner's bits a folder is judged without knowing groups.
-        let open_to_us = self.uid == 0 || seen.stx_uid == self.uid && seen.stx_mode & 0o500 == 0o500;
+            || path != self.start && seen.stx_attributes.contains(StatxAttributes::MOUNT_ROOT);
         let name = path.rsplit(|c| *c == b'/').next().unwrap_or(path);
-        if foreign || !open_to_us || !path.is_empty() && LEFT_OUT.contains(&name) {
+        if foreign || !is_open(&fd, &seen, self.uid, 0o5) || path != self.start && LEFT_OUT.contains(&name) {
             return None;
         }
-        if !path.is_empty() && accessat(&fd, OUTPUT_MARK, Access::EXISTS, AtFlags::empty()).is_ok() {
+        if path != self.start && accessat(&fd, OUTPUT_MARK, Access::EXISTS, AtFlags::empty()).is_ok() {
             return None;
         }
         if ioctl_getflags(&fd).is_ok_and(|flags| flags.bits() & CASEFOLD != 0) {
@@ -157,6 +153,17 @@ fn link(folder: &OwnedFd, name: &[u8]) -> Option<(Box<[u8]>, Stat)> {
     (stat.size == target.as_bytes().len() as u64).then(|| (target.into_bytes().into(), stat))
 }
 
+/// Whether every process of user `uid` may do with a folder what `bits` say (4 list it, 1 go through it): who may not gets another
+/// answer than who may. Its owner's bits judge a folder without knowing groups; somebody else's must be open to all.
+pub fn is_open(folder: impl AsFd, seen: &Statx, uid: u32, bits: u16) -> bool {
+    let has = |shift: u16| seen.stx_mode >> shift & bits == bits;
+    let has_list = || {
+        let list = getxattr(through(folder.as_fd()), c"system.posix_acl_access", &mut [0_u8; 0][..]);
+        !matches!(list, Err(Errno::NODATA | Errno::OPNOTSUPP))
+    };
+    uid == 0 || if seen.stx_uid == uid { has(6) } else { has(3) && has(0) && !has_list() }
+}
+
 /// Folders that are to be listed.
 #[derive(Default)]
 struct Queue {
@@ -205,6 +212,16 @@ impl Queue {
             self.more.notify_all();
         }
     }
+}
+
+/// The absolute path of what is at `path` below `root`.
+pub fn absolute(root: &[u8], path: &[u8]) -> Vec<u8> {
+    let mut whole = root.to_vec();
+    if !path.is_empty() || root.is_empty() {
+        whole.push(b'/');
+        whole.extend_from_slice(path);
+    }
+    whole
 }
 
 /// A name in a folder, as a path below the root.

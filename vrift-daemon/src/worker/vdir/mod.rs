@@ -18,18 +18,24 @@ mod watch;
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use nix::unistd::geteuid;
 use vrift_core::identity::ProjectId;
 use vrift_core::paths::AbsPath;
+use vrift_core::settings::Settings;
 
 use super::notices::Notices;
 use crate::server::Activity;
 use crate::sync::lock;
 pub use shared::{Shared, View};
+
+/// How long the first scan waits: what starts with the daemon is worth more than a map.
+const DELAY: Duration = Duration::from_millis(300);
 
 /// How large a VDir may get.
 #[derive(Clone, Copy, Debug)]
@@ -42,10 +48,12 @@ pub struct Limits {
 
 /// What the keeper is told.
 pub struct Plan {
-    /// The project.
-    pub id: ProjectId,
-    /// Its root.
-    pub root: AbsPath,
+    /// Where the map is to be.
+    pub place: PathBuf,
+    /// First 8 bytes of the project's id, or of what tells the map of shared trees from others.
+    pub project: u64,
+    /// The project's root; empty for the map of shared trees.
+    pub root: Vec<u8>,
     /// How large it may get.
     pub limits: Limits,
     /// Before the first scan: a build that has just begun needs its processors more.
@@ -56,6 +64,40 @@ pub struct Plan {
     pub notices: Arc<Notices>,
     /// Where look-ups find the map.
     pub shared: Arc<Shared>,
+}
+
+impl Plan {
+    /// For the map of a project.
+    pub fn of_project(id: ProjectId, root: &AbsPath, settings: &Settings) -> Self {
+        Self::new(place_of(id), first_bytes(&id.to_hex()), root.as_bytes().to_vec(), settings)
+    }
+
+    /// For the map of shared trees that goes with the state folder `home`.
+    pub fn of_shared_trees(home: &Path, settings: &Settings) -> Self {
+        let place = vrift_core::vdir::base_place(home, geteuid().as_raw());
+        Self::new(place, first_bytes(&vrift_core::vdir::base_id(home).to_hex()), Vec::new(), settings)
+    }
+
+    fn new(place: PathBuf, project: u64, root: Vec<u8>, settings: &Settings) -> Self {
+        Self {
+            place,
+            project,
+            root,
+            limits: Limits { size: settings.vdir_size, files: settings.vdir_files },
+            delay: DELAY,
+            activity: Arc::default(),
+            notices: Arc::default(),
+            shared: Arc::default(),
+        }
+    }
+}
+
+fn place_of(id: ProjectId) -> PathBuf {
+    vrift_core::vdir::place(id, geteuid().as_raw())
+}
+
+fn first_bytes(hex: &str) -> u64 {
+    u64::from_str_radix(&hex[..16], 16).unwrap_or_default()
 }
 
 /// A VDir that is kept, until it is dropped.

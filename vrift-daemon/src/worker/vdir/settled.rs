@@ -98,7 +98,8 @@ impl FileSystem {
         }
         if self.access_left(&seen)? <= 0 {
             match kind(&seen) {
-                0o100_000 => read_one(file),
+                // Who may not read it cannot settle it, and nobody else may ever.
+                0o100_000 => read_one(file).map_err(|_| Unsettled::Never)?,
                 // Who asks for a link's `stat` does not read the link: without this it would stay unsettled for ever.
                 0o120_000 => drop(readlinkat(file, c"", Vec::new())),
                 // A folder has just been listed.
@@ -177,9 +178,9 @@ fn ns(seconds: i64, part: u32) -> i64 {
 }
 
 /// Reads a byte, which sets `atime` as any reader would.
-fn read_one(file: &OwnedFd) {
+fn read_one(file: &OwnedFd) -> io::Result<()> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
-    if let Ok(file) = open(through(file.as_fd()), flags, Mode::empty()) {
-        let _ = rustix::io::pread(&file, &mut [0], 0);
-    }
+    let file = open(through(file.as_fd()), flags, Mode::empty())?;
+    rustix::io::pread(&file, &mut [0], 0)?;
+    Ok(())
 }

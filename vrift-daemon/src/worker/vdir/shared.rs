@@ -17,11 +17,22 @@ use crate::sync::lock;
 /// Digests that wait to be put into the map; what comes on top stays where it is.
 const MAX_FACTS: usize = 10_000;
 
+/// Trees that are remembered.
+const MAX_TOPS: usize = 64;
+
 /// What the keeper and look-ups tell each other.
 #[derive(Default)]
 pub struct Shared {
     reader: Mutex<Option<Arc<Reader>>>,
     facts: Mutex<Vec<Fact>>,
+    tops: Mutex<Tops>,
+}
+
+/// Where shared trees begin.
+#[derive(Default)]
+struct Tops {
+    all: Vec<Vec<u8>>,
+    new: Vec<Vec<u8>>,
 }
 
 /// A file's digest.
@@ -43,6 +54,27 @@ impl Shared {
     /// The digests that are to be put into the map.
     pub fn take_facts(&self) -> Vec<Fact> {
         std::mem::take(&mut *lock(&self.facts))
+    }
+
+    /// A tree that is to be in the map of shared ones.
+    pub fn add_top(&self, path: &[u8]) {
+        let mut tops = lock(&self.tops);
+        if tops.all.len() < MAX_TOPS && !tops.all.iter().any(|known| known == path) {
+            tops.all.push(path.to_vec());
+            tops.new.push(path.to_vec());
+        }
+    }
+
+    /// All of these.
+    pub fn tops(&self) -> Vec<Vec<u8>> {
+        let mut tops = lock(&self.tops);
+        tops.new.clear();
+        tops.all.clone()
+    }
+
+    /// Those that came since.
+    pub fn take_new_tops(&self) -> Vec<Vec<u8>> {
+        std::mem::take(&mut lock(&self.tops).new)
     }
 
     /// The map, for one look-up.

@@ -12,6 +12,7 @@ use nix::unistd::geteuid;
 use vrift_core::digest::Digest;
 use vrift_core::identity::ProjectId;
 use vrift_core::paths::AbsPath;
+use vrift_core::settings::Settings;
 use vrift_core::vdir::layout::flag;
 use vrift_core::vdir::{Answer, Found, Reader};
 
@@ -28,22 +29,25 @@ struct Kept {
 }
 
 fn keep(base: &Path, fill: impl FnOnce(&Path)) -> Kept {
+    start(base, fill, |root| Plan::of_project(ProjectId::new(root, None), root, &Settings::default()))
+}
+
+/// The same, with the tree as one of those that all projects share.
+fn keep_shared(base: &Path, fill: impl FnOnce(&Path)) -> Kept {
+    start(base, fill, |root| {
+        let plan = Plan::of_shared_trees(root.as_path(), &Settings::default());
+        plan.shared.add_top(root.as_bytes());
+        plan
+    })
+}
+
+fn start(base: &Path, fill: impl FnOnce(&Path), plan: impl FnOnce(&AbsPath) -> Plan) -> Kept {
     let dir = tempfile::tempdir_in(base).expect("tempdir");
     fill(dir.path());
     let root = AbsPath::try_from(fs::canonicalize(dir.path()).expect("canonical").as_path()).expect("absolute");
-    let id = ProjectId::new(&root, None);
-    let shared = Arc::<Shared>::default();
-    let plan = Plan {
-        id,
-        root: root.clone(),
-        limits: Limits { size: 1 << 30, files: 1 << 20 },
-        delay: Duration::ZERO,
-        activity: Arc::default(),
-        notices: Arc::default(),
-        shared: Arc::clone(&shared),
-    };
+    let plan = Plan { limits: Limits { size: 1 << 30, files: 1 << 20 }, delay: Duration::ZERO, ..plan(&root) };
+    let (place, shared) = (plan.place.clone(), Arc::clone(&plan.shared));
     let vdir = VDir::start(plan).expect("starts");
-    let place = vrift_core::vdir::place(id, geteuid().as_raw());
     let reader = wait_for(|| vrift_core::vdir::open(&place, geteuid().as_raw()).ok());
     Kept { dir, _vdir: vdir, reader, place, root, shared }
 }
@@ -75,7 +79,16 @@ impl Kept {
     }
 
     fn look(&self, path: &str) -> Answer<Found> {
-        self.reader.look(path.as_bytes(), now())
+        self.reader.look(&self.below(path), now())
+    }
+
+    /// The path as the map has it.
+    fn below(&self, path: &str) -> Vec<u8> {
+        if !self.reader.is_on_demand() {
+            return path.into();
+        }
+        let whole = self.root.as_path().join(path).into_os_string().into_encoded_bytes();
+        whole.trim_ascii_end().strip_prefix(b"/").map(|path| path.strip_suffix(b"/").unwrap_or(path).to_vec()).expect("absolute")
     }
 
     /// Compares what the map says of a path with what the kernel says; whether the map said anything.
@@ -190,25 +203,31 @@ fn change(root: &Path, outside: &Path, dice: &mut Dice) {
 #[test]
 fn the_map_says_what_the_kernel_says() {
     for base in [Path::new("/dev/shm"), &std::env::temp_dir()] {
-        let outside = tempfile::tempdir_in(base).expect("tempdir");
-        let kept = keep(base, |root| fs::write(root.join("a"), "first").expect("writes"));
-        let mut dice = Dice(17);
-        let (mut answers, mut whole) = (0, 0);
-        for round in 0..3_000 {
-            change(kept.dir.path(), outside.path(), &mut dice);
-            if round % 8 == 0 {
-                std::thread::sleep(Duration::from_millis(4));
-            }
-            for _ in 0..12 {
-                let path = dice.path();
-                let said = kept.compare(&path);
-                answers += usize::from(!matches!(kept.look(&path), Answer::Unknown));
-                whole += usize::from(said);
-            }
-            kept.compare("");
-        }
-        assert!(answers > 500 && whole > 50, "{}: {answers} answers, {whole} of them whole", base.display());
+        random_changes(base, |base, fill| keep(base, fill));
+        random_changes(base, |base, fill| keep_shared(base, fill));
     }
+}
+
+fn random_changes(base: &Path, keep: fn(&Path, fn(&Path)) -> Kept) {
+    let outside = tempfile::tempdir_in(base).expect("tempdir");
+    let kept = keep(base, |root| fs::write(root.join("a"), "first").expect("writes"));
+    let mut dice = Dice(17);
+    let (mut answers, mut whole) = (0, 0);
+    for round in 0..3_000 {
+        change(kept.dir.path(), outside.path(), &mut dice);
+        if round % 8 == 0 {
+            std::thread::sleep(Duration::from_millis(4));
+        }
+        for _ in 0..12 {
+            let path = dice.path();
+            let said = kept.compare(&path);
+            answers += usize::from(!matches!(kept.look(&path), Answer::Unknown));
+            whole += usize::from(said);
+        }
+        kept.compare("");
+    }
+    let place = kept.place.display();
+    assert!(answers > 500 && whole > 50, "{place}, {}: {answers} answers, {whole} of them whole", base.display());
 }
 
 #[test]
@@ -245,6 +264,15 @@ fn damage_is_noticed_and_the_map_is_made_anew() {
     assert_eq!(kept.look("x"), Answer::Unknown);
     wait_for(|| kept.reader.has_ended().then_some(()));
     let reader = kept.next_reader();
+    wait_for(|| matches!(reader.look(b"x", now()), Answer::Found(_)).then_some(()));
+}
+
+#[test]
+fn a_map_that_somebody_removed_is_made_anew() {
+    let kept = keep(&std::env::temp_dir(), |root| fs::write(root.join("x"), "x").expect("writes"));
+    fs::remove_file(&kept.place).expect("removes");
+    let reader = kept.next_reader();
+    assert!(kept.reader.has_ended());
     wait_for(|| matches!(reader.look(b"x", now()), Answer::Found(_)).then_some(()));
 }
 
@@ -315,4 +343,81 @@ fn a_root_that_is_made_anew_is_another_one() {
         }
         drop(shell);
     }
+}
+
+#[test]
+fn shared_trees_are_told_of_folder_by_folder() {
+    let kept = keep_shared(&std::env::temp_dir(), |root| {
+        fs::create_dir_all(root.join("crate-1.0/src")).expect("creates");
+        fs::write(root.join("crate-1.0/src/lib.rs"), "").expect("writes");
+        fs::write(root.join("CACHEDIR.TAG"), "").expect("writes");
+        fs::create_dir_all(root.join("closed/in")).expect("creates");
+        fs::set_permissions(root.join("closed"), Permissions::from_mode(0o300)).expect("chmod");
+    });
+    // Above a tree the map knows what leads to it, and nothing else.
+    let root = kept.below("");
+    let above = &root[..root.iter().rposition(|c| *c == b'/').expect("deep")];
+    assert!(matches!(kept.reader.look(above, now()), Answer::Found(_)));
+    assert_eq!(kept.reader.look(&[above, b"/none"].concat(), now()), Answer::Unknown);
+    assert_eq!(kept.reader.look(b"none", now()), Answer::Unknown);
+    assert!(matches!(kept.look(""), Answer::Found(_)));
+    assert_eq!(kept.look("none"), Answer::Unknown, "nobody has asked yet");
+    wait_for(|| kept.compare("crate-1.0/src/lib.rs").then_some(()));
+    for path in ["none", "crate-1.0/none/at/all", "crate-1.0/src/none"] {
+        wait_for(|| (kept.look(path) == Answer::Fails(2)).then_some(()));
+    }
+    wait_for(|| kept.compare("crate-1.0/src").then_some(()));
+    if !geteuid().is_root() {
+        std::thread::sleep(Duration::from_millis(200));
+        assert_eq!(kept.look("closed/none"), Answer::Unknown);
+    }
+    fs::set_permissions(kept.path("closed"), Permissions::from_mode(0o700)).expect("chmod");
+    fs::rename(kept.path("crate-1.0"), kept.path("crate-2.0")).expect("renames");
+    assert!(!matches!(kept.look("crate-1.0/src/lib.rs"), Answer::Found(_)), "as soon as the rename has returned");
+    wait_for(|| (kept.look("crate-1.0/src/lib.rs") == Answer::Fails(2)).then_some(()));
+    wait_for(|| kept.compare("crate-2.0/src/lib.rs").then_some(()));
+}
+
+#[test]
+fn a_shared_tree_that_is_moved_or_comes_later_is_known_where_it_is() {
+    let above = tempfile::tempdir().expect("tempdir");
+    let kept = keep_shared(above.path(), |root| fs::write(root.join("x"), "").expect("writes"));
+    wait_for(|| kept.compare("x").then_some(()));
+    let (root, elsewhere) = (kept.path(""), above.path().canonicalize().expect("there").join("elsewhere"));
+    fs::rename(&root, &elsewhere).expect("renames");
+    assert!(!matches!(kept.look("x"), Answer::Found(_)), "as soon as the rename has returned");
+    fs::rename(&elsewhere, &root).expect("renames");
+    let reader = kept.next_reader();
+    let path = kept.below("x");
+    wait_for(|| matches!(reader.look(&path, now()), Answer::Found(_)).then_some(()));
+    let later = tempfile::tempdir().expect("tempdir");
+    let folder = later.path().canonicalize().expect("there");
+    fs::write(folder.join("y"), "").expect("writes");
+    kept.shared.add_top(folder.as_os_str().as_bytes());
+    // One inside another, or what is no folder, changes nothing.
+    kept.shared.add_top(folder.join("y").as_os_str().as_bytes());
+    kept.shared.add_top(b"/");
+    let path = folder.join("y").into_os_string().into_encoded_bytes()[1..].to_vec();
+    wait_for(|| matches!(reader.look(&path, now()), Answer::Found(_)).then_some(()));
+}
+
+#[test]
+fn a_map_of_shared_trees_grows_and_keeps_what_it_knew() {
+    let kept = keep_shared(&std::env::temp_dir(), |root| {
+        fs::write(root.join("first"), "").expect("writes");
+        fs::create_dir(root.join("many")).expect("creates");
+        for n in 0..9000 {
+            fs::write(root.join(format!("many/{n}")), "").expect("writes");
+        }
+    });
+    wait_for(|| kept.compare("first").then_some(()));
+    let asked = kept.look("many/none");
+    assert_eq!(asked, Answer::Unknown);
+    wait_for(|| kept.reader.has_ended().then_some(()));
+    let reader = kept.next_reader();
+    let first = reader.look(&kept.below("first"), now());
+    assert!(matches!(first, Answer::Found(found) if found.flags & flag::STAT != 0), "{first:?}");
+    let (many, none) = (kept.below("many/8999"), kept.below("many/none"));
+    wait_for(|| matches!(reader.look(&many, now()), Answer::Found(_)).then_some(()));
+    assert_eq!(reader.look(&none, now()), Answer::Fails(2));
 }

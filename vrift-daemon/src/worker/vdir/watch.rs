@@ -63,7 +63,10 @@ impl Watcher {
     /// # Errors
     /// The user has as many as he may have.
     pub fn add_way(&self, folder: BorrowedFd<'_>) -> io::Result<WatchDescriptor> {
-        Ok(self.0.add_watch(&through(folder), ITSELF | AddWatchFlags::IN_DELETE | AddWatchFlags::IN_ONLYDIR)?)
+        // What is watched for more already stays so.
+        let and_more = AddWatchFlags::from_bits_retain(nix::libc::IN_MASK_ADD);
+        let flags = ITSELF | AddWatchFlags::IN_DELETE | AddWatchFlags::IN_ONLYDIR | and_more;
+        Ok(self.0.add_watch(&through(folder), flags)?)
     }
 
     /// Watches an open file. A file has one watch, by whatever name.

@@ -1,7 +1,10 @@
 //! The tree that the map shows: which entry is which file, what is watched, and what a notice changes.
 
 mod names;
+mod shared;
 mod tell;
+
+pub use shared::Before;
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
@@ -16,7 +19,7 @@ use rustix::fs::{Mode, OFlags, open};
 use vrift_core::vdir::{Capacity, Identity, ROOT_ROOM, Writer};
 
 use super::Limits;
-use super::list::{Item, Listed, Lister};
+use super::list::{Item, Listed, Lister, absolute};
 use super::place::Draft;
 use super::settled::FileSystem;
 use super::watch::{ITSELF, NAMES, Notice, Watcher};
@@ -27,25 +30,40 @@ pub struct Tree {
     /// The map.
     pub writer: Writer,
     /// It is too small: a larger one is to be made.
-    pub outgrown: bool,
+    outgrown: bool,
     watcher: Watcher,
     root: Vec<u8>,
     uid: u32,
-    fs: FileSystem,
+    /// Where the map's trees begin: the project's root, or each of the shared trees.
+    tops: Vec<Top>,
+    /// Folders are listed one by one, when they are asked for.
+    on_demand: bool,
+    /// There is room for a larger map.
+    may_grow: bool,
+    /// Watches that it may have.
+    most_watches: usize,
     folders: HashMap<u32, Folder>,
     files: HashMap<u32, WatchDescriptor>,
     watched: HashMap<WatchDescriptor, Vec<u32>>,
-    /// Watches of the folders above the root.
-    ways: HashMap<WatchDescriptor, OsString>,
+    /// Watches of the folders above the tops, and the names in each that lead to one.
+    ways: HashMap<WatchDescriptor, Vec<OsString>>,
     /// By entry: the folder that it is in, and its name.
     items: Vec<Option<(u32, Box<[u8]>)>>,
     /// Times that a file changed while it was watched.
-    changes: HashMap<u32, u8>,
+    changes: HashMap<u32, u16>,
     /// Until when the `stat` of an entry holds, nanoseconds since 1970.
     holds: HashMap<u32, i64>,
     later: Vec<(Instant, u32)>,
     /// Entries that may be asked for again.
     open_questions: Vec<u32>,
+}
+
+/// A folder from which on the map says what there is.
+struct Top {
+    /// Below the root.
+    path: Vec<u8>,
+    ino: u64,
+    fs: FileSystem,
 }
 
 struct Folder {
@@ -96,36 +114,51 @@ impl Tree {
         let ways = watch_ways(&watcher, &root)?;
         let fd = open(as_path(&root), OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty());
         let fs = FileSystem::of(fd.map_err(io::Error::from)?).ok_or(Ended::Unnoticed)?;
-        let mut listed = Lister { watcher: &watcher, dev: fs.dev, uid, root: &root }.list_all(limits.files);
+        let mut listed = Lister { watcher: &watcher, dev: fs.dev, uid, root: &root, start: b"" }.list_all(limits.files);
         if listed.iter().all(|folder| !folder.path.is_empty()) {
             return Err(Ended::Unnoticed);
         }
         // A folder comes before what is in it.
         listed.sort_by(|a, b| a.path.cmp(&b.path));
         let writer = Writer::create(&draft.file, capacity(&listed, limits), identity)?;
-        let mut tree = Self {
-            writer,
-            outgrown: false,
-            watcher,
-            root,
-            uid,
-            fs,
-            folders: HashMap::new(),
-            files: HashMap::new(),
-            watched: HashMap::new(),
-            ways,
-            items: vec![Some((0, Box::default()))],
-            changes: HashMap::new(),
-            holds: HashMap::new(),
-            later: Vec::new(),
-            open_questions: Vec::new(),
-        };
+        let mut tree = Self::new(writer, watcher, identity);
+        tree.ways = ways;
+        tree.tops.push(Top { path: Vec::new(), ino: 0, fs });
         for folder in listed {
             if let Some(number) = tree.writer.find(&folder.path) {
                 tree.fill(number, folder, &mut Vec::new());
             }
         }
+        tree.tops[0].ino = tree.writer.ino(0);
         Ok(tree)
+    }
+
+    fn new(writer: Writer, watcher: Watcher, identity: &Identity) -> Self {
+        Self {
+            writer,
+            outgrown: false,
+            watcher,
+            root: identity.root.clone(),
+            uid: identity.uid,
+            tops: Vec::new(),
+            on_demand: false,
+            may_grow: true,
+            most_watches: usize::MAX,
+            folders: HashMap::new(),
+            files: HashMap::new(),
+            watched: HashMap::new(),
+            ways: HashMap::new(),
+            items: vec![Some((0, Box::default()))],
+            changes: HashMap::new(),
+            holds: HashMap::new(),
+            later: Vec::new(),
+            open_questions: Vec::new(),
+        }
+    }
+
+    /// Whether a larger map is to be made.
+    pub fn is_to_grow(&self) -> bool {
+        self.outgrown && self.may_grow
     }
 
     /// The descriptor that notices come from.
@@ -148,10 +181,13 @@ impl Tree {
         for Notice { watch, what, name } in notices {
             if let Some(next) = self.ways.get(&watch) {
                 // Not by its number: another folder that takes the name may get the number, too.
-                if what.intersects(GONE) || name.as_ref() == Some(next) {
+                if what.intersects(GONE) || name.as_ref().is_some_and(|name| next.contains(name)) {
                     return Err(Ended::Moved);
                 }
-                self.check_way()?;
+                // Other names that come and go are on no way.
+                if name.is_none() {
+                    self.check_way()?;
+                }
             }
             for number in self.watched.get(&watch).cloned().unwrap_or_default() {
                 match &name {
@@ -205,6 +241,9 @@ impl Tree {
             names.retain(|name| *name != number);
             if names.is_empty() {
                 self.watched.remove(&watch);
+                if self.ways.contains_key(&watch) {
+                    return;
+                }
                 self.watcher.remove(watch);
             }
         }
@@ -246,15 +285,31 @@ impl Tree {
         names.join(&b'/')
     }
 
-    fn lister(&self) -> Lister<'_> {
-        Lister { watcher: &self.watcher, dev: self.fs.dev, uid: self.uid, root: &self.root }
+    /// For what is at `path`, which must be in one of the trees.
+    fn lister(&self, path: &[u8]) -> Lister<'_> {
+        let top = self.top(path);
+        Lister {
+            watcher: &self.watcher,
+            // No device has this number: nothing is listed that is in no tree.
+            dev: top.map_or(u64::MAX, |top| top.fs.dev),
+            uid: self.uid,
+            root: &self.root,
+            start: top.map_or(b"", |top| &top.path),
+        }
     }
 
-    /// Whether the root's path still leads to the root.
+    /// Where the tree begins that `path` is in.
+    fn top(&self, path: &[u8]) -> Option<&Top> {
+        self.tops.iter().find(|top| is_below(path, &top.path))
+    }
+
+    /// Whether the paths of all tops still lead there, for whoever asks.
     fn check_way(&self) -> Result<(), Ended> {
-        let there = crate::worker::sight::look_itself(&self.root);
-        let same = there.is_ok_and(|sight| (sight.stamp.dev, sight.stamp.ino) == (self.fs.dev, self.writer.ino(0)));
-        if same { Ok(()) } else { Err(Ended::Moved) }
+        let is_same = |top: &Top| {
+            let there = crate::worker::sight::look_itself(&absolute(&self.root, &top.path));
+            there.is_ok_and(|sight| (sight.stamp.dev, sight.stamp.ino) == (top.fs.dev, top.ino))
+        };
+        if self.tops.iter().all(is_same) && self.ways_are_open() { Ok(()) } else { Err(Ended::Moved) }
     }
 }
 
@@ -264,14 +319,19 @@ const GONE: AddWatchFlags = AddWatchFlags::IN_DELETE_SELF
     .union(AddWatchFlags::IN_IGNORED)
     .union(AddWatchFlags::IN_UNMOUNT);
 
+/// Whether `path` is `top` or below it.
+fn is_below(path: &[u8], top: &[u8]) -> bool {
+    path.strip_prefix(top).is_some_and(|rest| top.is_empty() || rest.first().is_none_or(|c| *c == b'/'))
+}
+
 /// Watches the folders above the root; gives the name of the next one for each.
-fn watch_ways(watcher: &Watcher, root: &[u8]) -> io::Result<HashMap<WatchDescriptor, OsString>> {
+fn watch_ways(watcher: &Watcher, root: &[u8]) -> io::Result<HashMap<WatchDescriptor, Vec<OsString>>> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let mut ways = HashMap::new();
     let mut below = Path::new(OsStr::from_bytes(root));
     while let Some(folder) = below.parent() {
         let watch = watcher.add_way(open(folder, flags, Mode::empty())?.as_fd())?;
-        ways.insert(watch, below.file_name().unwrap_or_default().to_owned());
+        ways.insert(watch, vec![below.file_name().unwrap_or_default().to_owned()]);
         below = folder;
     }
     Ok(ways)

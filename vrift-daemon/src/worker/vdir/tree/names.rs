@@ -17,9 +17,13 @@ impl Tree {
         let flags = self.writer.flags(folder);
         self.writer.set_flags(folder, flags & !flag::ORDERED);
         self.forget_stat(folder);
+        if self.on_demand && self.is_restless(folder) {
+            self.close(folder);
+            return;
+        }
         let path = self.path(folder);
         let known = self.writer.find(&join(&path, name));
-        let item = self.lister().look(&path, name);
+        let item = self.lister(&path).look(&path, name);
         match (known, item) {
             (Some(known), Some(item)) if self.is_same(known, &item) => {}
             (known, item) => {
@@ -38,13 +42,17 @@ impl Tree {
     pub(super) fn is_same(&self, known: u32, item: &Item) -> bool {
         let same = self.writer.flags(known) & flag::KIND == item.kind && self.writer.ino(known) == item.ino;
         // An inode's number is given again; what a link leads to is in the map.
-        same && item.kind != flag::LINK && (item.kind != flag::DIR || self.folders.contains_key(&known))
+        same && item.kind != flag::LINK && (item.kind != flag::DIR || self.on_demand || self.folders.contains_key(&known))
     }
 
     /// Lists a folder anew; it, open. `None` where the kernel answers for what is in it.
     pub(super) fn list(&mut self, number: u32) -> Option<OwnedFd> {
         let path = self.path(number);
-        let Some(mut listed) = self.lister().list(&path).filter(|listed| listed.ino == self.writer.ino(number) || number == 0)
+        if !self.folders.contains_key(&number) && self.folders.len() + self.files.len() >= self.most_watches {
+            return None;
+        }
+        let Some(mut listed) =
+            self.lister(&path).list(&path).filter(|listed| listed.ino == self.writer.ino(number) || number == 0)
         else {
             self.close(number);
             return None;
@@ -59,7 +67,7 @@ impl Tree {
     pub(super) fn list_below(&mut self, mut folders: Vec<u32>) {
         while let Some(number) = folders.pop() {
             let path = self.path(number);
-            if let Some(listed) = self.lister().list(&path).filter(|listed| listed.ino == self.writer.ino(number)) {
+            if let Some(listed) = self.lister(&path).list(&path).filter(|listed| listed.ino == self.writer.ino(number)) {
                 self.fill(number, listed, &mut folders);
             }
         }
@@ -96,12 +104,15 @@ impl Tree {
                 Ok(added) => order.push(added),
                 Err(Full) => {
                     self.close(number);
+                    if !self.may_grow {
+                        self.leave(number);
+                    }
                     return;
                 }
             }
         }
         gone.into_iter().for_each(|number| self.remove(number));
-        if number == 0 {
+        if number == 0 && !self.on_demand {
             let root = EntryData { flags: self.writer.flags(0), ino: listed.ino, stat: None };
             let _ = self.writer.set_entry(b"", &root);
         }
@@ -122,17 +133,21 @@ impl Tree {
             self.outgrown = true;
             return Err(Full);
         };
-        if self.items.len() <= number as usize {
-            self.items.resize(number as usize + 1, None);
-        }
-        self.items[number as usize] = Some((folder, item.name));
+        self.set_item(number, folder, item.name);
         if let Some(folder) = self.folders.get_mut(&folder) {
             folder.entries.insert(number);
         }
-        if item.kind == flag::DIR {
+        if item.kind == flag::DIR && !self.on_demand {
             more.push(number);
         }
         Ok(number)
+    }
+
+    pub(super) fn set_item(&mut self, number: u32, folder: u32, name: Box<[u8]>) {
+        if self.items.len() <= number as usize {
+            self.items.resize(number as usize + 1, None);
+        }
+        self.items[number as usize] = Some((folder, name));
     }
 
     /// Removes an entry and all that is below it.

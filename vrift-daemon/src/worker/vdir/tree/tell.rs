@@ -18,13 +18,20 @@ use crate::worker::sight::as_path;
 const MAX_WATCHED_FILES: usize = 65_536;
 
 /// After so many changes a file's `stat` is left to the kernel.
-const MAX_CHANGES: u8 = 100;
+const MAX_CHANGES: u16 = 100;
+
+/// After so many names that came or went a folder of a shared tree is left to the kernel: it is none that is only read.
+const MAX_NAMES: u16 = 10_000;
 
 impl Tree {
     /// Puts what `stat` tells of an entry into the map, if it is settled; or asks to be reminded of it. Whoever asks again
     /// before anything changes gets the same.
     pub fn tell(&mut self, number: u32) {
-        if self.items.get(number as usize).is_none_or(Option::is_none) || self.changes.get(&number) == Some(&MAX_CHANGES) {
+        if self.items.get(number as usize).is_none_or(Option::is_none) {
+            return;
+        }
+        let most = if self.writer.flags(number) & flag::KIND == flag::DIR { MAX_NAMES } else { MAX_CHANGES };
+        if self.changes.get(&number).is_some_and(|changes| *changes >= most) {
             return;
         }
         match self.try_tell(number) {
@@ -78,10 +85,12 @@ impl Tree {
 
     pub(super) fn try_tell(&mut self, number: u32) -> Result<(), Unsettled> {
         let path = self.path(number);
-        let is_folder = self.folders.contains_key(&number);
+        let fs = self.top(&path).map(|top| top.fs).ok_or(Unsettled::Never)?;
+        let is_asked = self.on_demand && self.writer.flags(number) & flag::KIND == flag::DIR;
+        let is_folder = is_asked || self.folders.contains_key(&number);
         let fd = if is_folder { self.list(number) } else { self.watch_file(number, &path) };
         let fd = fd.ok_or(Unsettled::Never)?;
-        let settled = self.fs.settled(&fd);
+        let settled = fs.settled(&fd);
         let (ino, stat, holds) = match settled {
             Ok(settled) => settled,
             Err(unsettled) => {
@@ -104,10 +113,13 @@ impl Tree {
     /// Watches a file or a link itself; it, open by its path alone.
     pub(super) fn watch_file(&mut self, number: u32, path: &[u8]) -> Option<OwnedFd> {
         let told = self.writer.flags(number) & flag::KIND;
-        if !matches!(told, flag::FILE | flag::LINK) || self.files.len() >= MAX_WATCHED_FILES {
+        if !matches!(told, flag::FILE | flag::LINK)
+            || self.files.len() >= MAX_WATCHED_FILES
+            || self.files.len() + self.folders.len() >= self.most_watches
+        {
             return None;
         }
-        let path = self.lister().absolute(path);
+        let path = self.lister(path).absolute(path);
         let fd = open(as_path(&path), OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()).ok()?;
         let seen = look(&fd).ok()?;
         let now = if kind(&seen) == 0o100_000 { flag::FILE } else { flag::LINK };
@@ -129,6 +141,18 @@ impl Tree {
         let changes = self.changes.entry(number).or_default();
         *changes = changes.saturating_add(1).min(MAX_CHANGES);
         self.forget_stat(number);
+    }
+
+    /// A name came or went; whether that was once too often.
+    pub(super) fn is_restless(&mut self, folder: u32) -> bool {
+        let changes = self.changes.entry(folder).or_default();
+        *changes = changes.saturating_add(1);
+        *changes >= MAX_NAMES
+    }
+
+    /// From now on a folder is left to the kernel.
+    pub(super) fn leave(&mut self, folder: u32) {
+        self.changes.insert(folder, MAX_NAMES);
     }
 
     pub(super) fn forget_stat(&mut self, number: u32) {
