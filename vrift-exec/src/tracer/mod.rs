@@ -90,11 +90,11 @@ pub fn run(command: &Command, argv: &[ByteText], by_kernel: bool) -> io::Result<
 fn prepare(command: &Command, argv: &[ByteText], arena: &str, by_kernel: bool) -> std::process::Command {
     let variables = child_variables(command, arena);
     let seen = kernel::seen_by(command.program.as_bytes(), argv.get(1).map(|arg| &arg[..]));
-    if seen == Seen::ByNobody {
+    if seen == Seen::Unseen {
         // It does not sign in, so that nothing is stored.
         return plain::prepare(command, argv);
     }
-    let unhooked = by_kernel || seen == Seen::ByKernel;
+    let unhooked = by_kernel || seen == Seen::Reported;
     let mut child = if unhooked {
         let mut launcher = argv.to_vec();
         launcher.splice(0..0, [ByteText::from("vrift-exec"), ByteText::from(WATCH), ByteText::from(command.program.as_bytes())]);

@@ -60,12 +60,12 @@ fn inspect(path: &[u8]) -> (Program, Vec<u8>) {
 /// Who can see what a program does.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Seen {
-    /// The shim.
-    ByShim,
+    /// The shim does.
+    Hooked,
     /// No preload reaches the program, or the interpreter of the script, while the kernel can report its calls.
-    ByKernel,
-    /// Nobody, for its own good ([`shells`]).
-    ByNobody,
+    Reported,
+    /// Nobody is to, for its own good ([`shells`]).
+    Unseen,
 }
 
 /// Who can see what the program at `path` does; `first` is its first argument.
@@ -73,13 +73,13 @@ pub fn seen_by(path: &[u8], mut first: Option<&[u8]>) -> Seen {
     let mut path = path.to_vec();
     for _ in 0..DEEPEST {
         match inspect(&path) {
-            (Program::Unhooked { .. }, _) if shells::is_shell(&path, first) => return Seen::ByNobody,
-            (Program::Unhooked { .. }, _) => return Seen::ByKernel,
+            (Program::Unhooked { .. }, _) if shells::is_shell(&path, first) => return Seen::Unseen,
+            (Program::Unhooked { .. }, _) => return Seen::Reported,
             (Program::Script { .. }, interpreter) if interpreter.starts_with(b"/") => (path, first) = (interpreter, None),
             _ => break,
         }
     }
-    Seen::ByShim
+    Seen::Hooked
 }
 
 impl Call<'_> {
