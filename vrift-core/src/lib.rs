@@ -35,6 +35,7 @@ pub mod root;
 pub mod rules;
 #[cfg(feature = "std")]
 pub mod settings;
+pub mod shells;
 pub mod tool;
 #[allow(unsafe_code)]
 pub mod vdir;

@@ -6,7 +6,8 @@
 //! | a configure script, or CMake where it makes build files ([`vrift_core::rules::configures`]) | the same, outside actions |
 //! | named in the setting `exec.actions` | the same, outside actions |
 //! | named in the setting `exec.never` | itself, without the preload; an enclosing action is not stored |
-//! | one that no preload reaches, inside an action | `vrift-exec trace <program> <arguments>`, which executes it where the kernel reports its calls |
+//! | a shell that no preload reaches ([`vrift_core::shells`]) | itself; an enclosing action is not stored |
+//! | any other program that no preload reaches, inside an action | `vrift-exec trace <program> <arguments>`, which executes it where the kernel reports its calls |
 //! | one that cannot be followed at all | itself, without the preload; the enclosing action is told |
 //! | outside any action, from the target folder, and no script (a test, `cargo run`) | itself, without the preload: it is the user's own |
 //! | a C compiler inside an action | itself, with an option that keeps the checkout's path out of debug information |
@@ -18,6 +19,7 @@ use vrift_core::context::{Context, Field, SEPARATOR, mode};
 use vrift_core::env;
 use vrift_core::event::{EventKind, Untraced, flag};
 use vrift_core::rules::{self, Enclosing};
+use vrift_core::shells;
 use vrift_core::tool::{Tool, WATCH};
 
 use crate::elf::{self, Program};
@@ -152,10 +154,13 @@ unsafe fn judge(context: &Context<'_>, trace: Option<&Trace>, plain: &Plan) -> V
     if trace.is_none() && own_program(context, name) && !matches!(program, Program::Script { .. }) {
         return Verdict::Leave;
     }
+    // SAFETY: as above.
+    let mut shell = shells::is_shell(name, unsafe { arguments(plain.argv) }.next());
     if let Program::Script { interpreter } = program {
         if let (Some(trace), Some(name)) = (trace, room.get(..interpreter)) {
             trace.known_path(EventKind::OpenRead, 0, name);
         }
+        shell = room.get(..interpreter).is_some_and(|name| shells::is_shell(name, None));
         let mut deeper = [0; 256];
         // SAFETY: `inspect` has put a NUL behind the interpreter's name.
         program = unsafe { elf::inspect(room.as_ptr().cast(), &mut deeper) };
@@ -165,11 +170,11 @@ unsafe fn judge(context: &Context<'_>, trace: Option<&Trace>, plain: &Plan) -> V
         Program::Unhooked { reason, loader } => {
             let Some(trace) = trace else { return Verdict::Leave };
             // SAFETY: `inspect` has put a NUL behind the loader's path; the caller vouches for the program's.
-            let runs = unsafe { program_error(path) == 0 && (loader == 0 || program_error(room.as_ptr().cast()) == 0) };
+            let runs = !shell && unsafe { program_error(path) == 0 && (loader == 0 || program_error(room.as_ptr().cast()) == 0) };
             if runs {
                 return Verdict::Watch(reason);
             }
-            // It cannot be executed, and the caller is to hear why.
+            // A shell must run unseen. Another program cannot be executed, and the caller is to hear why.
             trace.untraced(reason, name);
             Verdict::Leave
         }

@@ -13,5 +13,6 @@ mod second_checkout;
 mod service;
 mod traces;
 mod unhooked;
+mod unhooked_odd;
 mod vdir;
 mod wrappers;

@@ -26,8 +26,8 @@ use vrift_core::context::{Field, mode};
 use vrift_core::env;
 use vrift_core::tool::{Tool, WATCH};
 
-use kernel::Supervisor;
 pub use kernel::launch;
+use kernel::{Seen, Supervisor};
 
 use crate::command::Command;
 use crate::{flags, plain};
@@ -78,6 +78,8 @@ pub fn run(command: &Command, argv: &[ByteText], by_kernel: bool) -> io::Result<
     let grace = grace(command.tool);
     let stdio = pump::pump(streams.sources(&mut child), ending.as_ref(), grace, &mut supervisor, rewrite);
     wait_for_end(ending.as_ref(), &mut supervisor);
+    wait_unreaped(child.id());
+    signals::stop_forwarding();
     let status = child.wait()?;
     // Output that goes on has been waited for already.
     let survivors = has_children(if stdio.is_some() { grace } else { Duration::ZERO });
@@ -89,7 +91,12 @@ pub fn run(command: &Command, argv: &[ByteText], by_kernel: bool) -> io::Result<
 /// The program, with the variables that make it sign in; or what executes it where the kernel reports its calls.
 fn prepare(command: &Command, argv: &[ByteText], arena: &str, by_kernel: bool) -> std::process::Command {
     let variables = child_variables(command, arena);
-    let unhooked = by_kernel || kernel::is_unhooked(command.program.as_bytes());
+    let seen = kernel::seen_by(command.program.as_bytes(), argv.get(1).map(|arg| &arg[..]));
+    if seen == Seen::Unseen {
+        // It does not sign in, so that nothing is stored.
+        return plain::prepare(command, argv);
+    }
+    let unhooked = by_kernel || seen == Seen::Reported;
     let mut child = if unhooked {
         let mut launcher = argv.to_vec();
         launcher.splice(0..0, [ByteText::from("vrift-exec"), ByteText::from(WATCH), ByteText::from(command.program.as_bytes())]);
@@ -253,6 +260,15 @@ fn wait_for_end(ending: Option<&File>, supervisor: &mut Supervisor) {
     }
 }
 
+/// Waits until the child has ended, and leaves its number to it.
+fn wait_unreaped(child: u32) {
+    let mut info = std::mem::MaybeUninit::<libc::siginfo_t>::zeroed();
+    // SAFETY: the buffer is of the type that the call fills.
+    while unsafe { libc::waitid(libc::P_PID, child, info.as_mut_ptr(), libc::WEXITED | libc::WNOWAIT) } != 0
+        && io::Error::last_os_error().kind() == io::ErrorKind::Interrupted
+    {}
+}
+
 /// Whether this process is the copy that [`stay_behind`] made.
 static BEHIND: AtomicBool = AtomicBool::new(false);
 
@@ -261,7 +277,10 @@ fn stay_behind() -> bool {
     // SAFETY: the copy has this thread alone. The other one, where there is one, holds no lock but the allocator's, which libc
     // releases in a copy.
     match unsafe { libc::fork() } {
-        0 => BEHIND.store(true, Ordering::Relaxed),
+        0 => {
+            BEHIND.store(true, Ordering::Relaxed);
+            signals::answer_for_itself();
+        }
         copy if copy > 0 => return false,
         // No copy: the original waits.
         _ => {}

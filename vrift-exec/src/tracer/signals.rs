@@ -6,11 +6,13 @@ use libc::{c_int, c_void, siginfo_t};
 
 static CHILD: AtomicI32 = AtomicI32::new(0);
 
+const FORWARDED: [c_int; 4] = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT];
+
 /// Terminates of these that somebody sends to this process go to the child; those that a terminal sends to the whole group
 /// have reached it already. This process waits for the child in either case.
 pub fn forward_to(child: u32) {
     CHILD.store(child as i32, Ordering::Relaxed);
-    for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT] {
+    for signal in FORWARDED {
         // SAFETY: all zeroes are a valid `struct sigaction`, which the call fills or reads.
         unsafe {
             let mut old: libc::sigaction = std::mem::zeroed();
@@ -29,8 +31,32 @@ pub fn forward_to(child: u32) {
 extern "C" fn forward(signal: c_int, info: *mut siginfo_t, _: *mut c_void) {
     // SAFETY: the kernel passes a valid record; `kill` is async-signal-safe.
     unsafe {
-        if (*info).si_code == libc::SI_USER {
-            libc::kill(CHILD.load(Ordering::Relaxed), signal);
+        let child = CHILD.load(Ordering::Relaxed);
+        if child > 0 && (*info).si_code == libc::SI_USER {
+            libc::kill(child, signal);
+        }
+    }
+}
+
+/// The child has ended, and is about to be waited for: its number will be somebody else's. This process is nearly done, and goes on.
+pub fn stop_forwarding() {
+    CHILD.store(0, Ordering::Relaxed);
+}
+
+/// In a copy of this process, which stays for others: the signals mean it alone, and end it. Those that a terminal sends are none of its
+/// business, just as they are none of a process's that has left its group.
+pub fn answer_for_itself() {
+    stop_forwarding();
+    // SAFETY: takes no arguments.
+    unsafe { libc::setsid() };
+    for signal in FORWARDED {
+        // SAFETY: all zeroes are a valid `struct sigaction`, which the call fills.
+        unsafe {
+            let mut old: libc::sigaction = std::mem::zeroed();
+            libc::sigaction(signal, std::ptr::null(), &raw mut old);
+            if old.sa_sigaction != libc::SIG_IGN {
+                libc::signal(signal, libc::SIG_DFL);
+            }
         }
     }
 }

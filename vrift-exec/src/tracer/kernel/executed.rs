@@ -7,15 +7,16 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use libc::{c_int, c_long};
 use vrift_core::elf::{self, LOADER, Program, Room, Source};
 use vrift_core::event::{EventKind, Untraced, flag};
+use vrift_core::shells;
 
 use super::report::{Call, Event};
-use super::tracee;
+use super::tracee::{self, Found};
 
 /// Scripts whose interpreters are scripts, as deep as the kernel follows them.
 const DEEPEST: usize = 5;
@@ -43,7 +44,10 @@ impl Source for Opened {
 
 /// What a file is, as far as executing it goes, with what the room then holds.
 fn inspect(path: &[u8]) -> (Program, Vec<u8>) {
-    let Ok(file) = File::open(Path::new(OsStr::from_bytes(path))) else { return (Program::Unknown, Vec::new()) };
+    // Opening a pipe waits for its other end, or is news there.
+    let is_file = tracee::look(path, true).is_ok_and(Found::is_file);
+    let opened = || File::options().read(true).custom_flags(libc::O_NONBLOCK).open(Path::new(OsStr::from_bytes(path))).ok();
+    let Some(file) = is_file.then(opened).flatten() else { return (Program::Unknown, Vec::new()) };
     let mut room: Room = [0; size_of::<Room>()];
     let program = elf::inspect(&Opened(file), &mut room);
     let len = match program {
@@ -53,17 +57,29 @@ fn inspect(path: &[u8]) -> (Program, Vec<u8>) {
     (program, room[..len].to_vec())
 }
 
-/// Whether no preload reaches the program, or the interpreter of the script, while the kernel can report its calls.
-pub fn is_unhooked(path: &[u8]) -> bool {
+/// Who can see what a program does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Seen {
+    /// The shim does.
+    Hooked,
+    /// No preload reaches the program, or the interpreter of the script, while the kernel can report its calls.
+    Reported,
+    /// Nobody is to, for its own good ([`shells`]).
+    Unseen,
+}
+
+/// Who can see what the program at `path` does; `first` is its first argument.
+pub fn seen_by(path: &[u8], mut first: Option<&[u8]>) -> Seen {
     let mut path = path.to_vec();
     for _ in 0..DEEPEST {
         match inspect(&path) {
-            (Program::Unhooked { .. }, _) => return true,
-            (Program::Script { .. }, interpreter) if interpreter.starts_with(b"/") => path = interpreter,
-            _ => return false,
+            (Program::Unhooked { .. }, _) if shells::is_shell(&path, first) => return Seen::Unseen,
+            (Program::Unhooked { .. }, _) => return Seen::Reported,
+            (Program::Script { .. }, interpreter) if interpreter.starts_with(b"/") => (path, first) = (interpreter, None),
+            _ => break,
         }
     }
-    false
+    Seen::Hooked
 }
 
 impl Call<'_> {
@@ -98,7 +114,7 @@ impl Call<'_> {
     fn execute(&mut self, path: Vec<u8>) {
         let errno = match tracee::look(&path, true) {
             Err(missing) => missing,
-            Ok(found) if found.is_folder() || found.mode & 0o111 == 0 => libc::EACCES as u16,
+            Ok(found) if !found.is_file() || found.mode & 0o111 == 0 => libc::EACCES as u16,
             Ok(_) => 0,
         };
         if !self.is_launch {

@@ -8,6 +8,7 @@ use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
 use vrift_core::arena::{SharedMap, Writer};
 use vrift_core::context::{Context, Field};
@@ -15,6 +16,9 @@ use vrift_core::env;
 use vrift_core::event::{EventKind, Untraced};
 
 use super::{notify, supervisor};
+
+/// How long the process that runs the action may take to answer at first.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Becomes the program. Returns only if it cannot be executed, with the status that a shell gives then.
 pub fn run(args: impl Iterator<Item = OsString>) -> u8 {
@@ -40,9 +44,12 @@ pub fn enter(arena: &[u8]) -> Option<()> {
     if peer.uid != rustix::process::geteuid() || !runs_action(peer.pid.as_raw_nonzero().get()) {
         return None;
     }
-    // From here on: calls that the filter lets go, and no others.
+    // Who does not answer at all must not keep the program waiting. Behind the filter there is no way back.
+    stream.set_read_timeout(Some(PATIENCE)).ok()?;
     let own = stream.as_raw_fd();
     tell(&mut stream, own)?;
+    stream.set_read_timeout(None).ok()?;
+    // From here on: calls that the filter lets go, and no others.
     let listener = notify::install().ok()?;
     tell(&mut stream, listener.as_raw_fd())
 }

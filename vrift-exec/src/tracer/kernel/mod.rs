@@ -38,5 +38,5 @@ mod report;
 mod supervisor;
 mod tracee;
 
-pub use executed::is_unhooked;
+pub use executed::{Seen, seen_by};
 pub use supervisor::Supervisor;

@@ -16,7 +16,8 @@ use super::filter;
 /// `EBUSY` where there is a listener above already; `EPERM`, `EINVAL`, `ENOSYS` in sandboxes and on old kernels.
 pub fn install() -> io::Result<OwnedFd> {
     const LISTEN: libc::c_ulong = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER;
-    // Without it a signal takes a reported call back, which then is reported again: Go sends itself signals all the time.
+    // Without it a signal takes a reported call back, which then is reported again: Go sends itself signals all the time. What is not
+    // received yet it takes back in any case; see `vrift_core::shells`.
     const FIRM: libc::c_ulong = libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV;
     let mut program = filter::program();
     let program = libc::sock_fprog {

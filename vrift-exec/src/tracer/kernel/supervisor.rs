@@ -89,7 +89,8 @@ fn start(socket: UnixListener, arena: &OwnedFd) -> Option<State> {
     let map = SharedMap::new(arena.as_raw_fd(), usize::try_from(len).ok()?)?;
     let reporter = Reporter::new(Writer::new(map).ok()?);
     let stop = Arc::new(rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC).ok()?);
-    let mut thread = Thread { socket, stop: Arc::clone(&stop), reporter, launchers: Vec::new(), watched: Vec::new() };
+    let mut thread =
+        Thread { socket: Some(socket), stop: Arc::clone(&stop), reporter, launchers: Vec::new(), watched: Vec::new() };
     let blocked = block_signals();
     let handle = std::thread::Builder::new().stack_size(256 << 10).spawn(move || {
         thread.run();
@@ -132,7 +133,8 @@ struct Launcher {
 }
 
 struct Thread {
-    socket: UnixListener,
+    /// Nothing where no more launchers can be let in.
+    socket: Option<UnixListener>,
     stop: Arc<OwnedFd>,
     reporter: Reporter,
     launchers: Vec<Launcher>,
@@ -142,7 +144,8 @@ struct Thread {
 impl Thread {
     fn run(&mut self) {
         loop {
-            let fixed = [self.stop.as_raw_fd(), self.socket.as_raw_fd()];
+            // What is negative is not polled.
+            let fixed = [self.stop.as_raw_fd(), self.socket.as_ref().map_or(-1, AsRawFd::as_raw_fd)];
             let launchers = self.launchers.iter().map(|launcher| launcher.stream.as_raw_fd());
             let watched = self.watched.iter().map(|watched| watched.listener.fd());
             let mut polls: Vec<libc::pollfd> = fixed.into_iter().chain(launchers).chain(watched).map(poll_of).collect();
@@ -168,8 +171,18 @@ impl Thread {
             let watched = &mut self.watched;
             self.launchers.retain_mut(|launcher| spoke.next() == Some(&0) || launcher.serve(watched));
             if come != 0 {
-                self.launchers.extend(self.socket.accept().ok().and_then(|(stream, _)| Launcher::new(stream)));
+                self.let_in();
             }
+        }
+    }
+
+    /// Without descriptors nobody can be let in, and those who wait would wait for ever: once the socket is gone they hear of it.
+    fn let_in(&mut self) {
+        use std::io::ErrorKind::{ConnectionAborted, Interrupted, WouldBlock};
+        match self.socket.as_ref().map(UnixListener::accept) {
+            Some(Ok((stream, _))) => self.launchers.extend(Launcher::new(stream)),
+            Some(Err(e)) if matches!(e.kind(), ConnectionAborted | Interrupted | WouldBlock) => {}
+            Some(Err(_)) | None => self.socket = None,
         }
     }
 }
@@ -255,6 +268,7 @@ fn stay_for(listeners: &[Listener]) {
     if unsafe { libc::fork() } != 0 {
         return;
     }
+    super::super::signals::answer_for_itself();
     let mut open: Vec<&Listener> = listeners.iter().collect();
     super::super::close_all_but(&open.iter().map(|listener| listener.fd()).collect::<Vec<_>>());
     while !open.is_empty() {

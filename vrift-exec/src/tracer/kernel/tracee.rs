@@ -128,6 +128,10 @@ pub struct Found {
 }
 
 impl Found {
+    pub fn is_file(self) -> bool {
+        self.mode & libc::S_IFMT == libc::S_IFREG
+    }
+
     pub fn is_folder(self) -> bool {
         self.mode & libc::S_IFMT == libc::S_IFDIR
     }
