@@ -48,7 +48,14 @@ fn every_line_of_the_torture_list_has_its_tests() -> Result {
                 let name = after.split("fn ").nth(1)?.split('(').next()?;
                 Some(format!("{module}::{name}"))
             });
-            names.collect::<Vec<_>>()
+            // Tests that a table makes have their names in it.
+            let table = text.split("steered! {").nth(1).and_then(|table| table.split("\n}").next()).unwrap_or_default();
+            let rows = table.lines().filter_map(|line| {
+                let name = line.strip_prefix("    ")?.split(':').next()?;
+                let is_name = !name.is_empty() && name.bytes().all(|c| c.is_ascii_lowercase() || c == b'_');
+                is_name.then(|| format!("{module}::{name}"))
+            });
+            names.filter(|name| !name.ends_with("$name")).chain(rows).collect::<Vec<_>>()
         })
         .collect();
     let named: BTreeSet<String> =

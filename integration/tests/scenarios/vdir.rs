@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::ensure;
 use integration::Result;
-use integration::differential::{Outcome, Plan, Prepared, base_place, incoherent_shim, run, wait_for_map};
+use integration::differential::{Outcome, Plan, Prepared, base_place, incoherent_shim, keep_shared_trees, run, wait_for_map};
 use integration::env::TestEnv;
 use integration::host;
 
@@ -148,6 +148,7 @@ fn a_file_that_is_no_map_of_shared_trees_is_not_believed() -> Result {
     let env = TestEnv::new()?;
     let project = env.checkout("project")?;
     project.write("Cargo.toml", "[workspace]\n")?;
+    keep_shared_trees(&env)?;
     let place = base_place(&env);
     let ls = || project.cmd("vrift").args(["run", "--", "ls", "-lR", "/usr/include"]).ok();
     let plain = project.cmd("ls").args(["-lR", "/usr/include"]).ok()?.stdout;

@@ -460,7 +460,8 @@ fn seeks_above(tool: Tool, program: Option<&[u8]>) -> bool {
     if !matches!(tool, Tool::Script | Tool::BuildScript) {
         return true;
     }
-    program.and_then(|path| path.rsplit(|c| *c == b'/').next()).is_some_and(|name| RESOLVERS.contains(&name))
+    // Threads of what the kernel reports have numbers of their own, and are those of resolvers in Go.
+    program.and_then(|path| path.rsplit(|c| *c == b'/').next()).is_none_or(|name| RESOLVERS.contains(&name))
 }
 
 /// What tools look for in the folders above a project. A bundler that lists these folders does not ask for the files one by one,

@@ -19,7 +19,7 @@
 //! What a tool left alone because it was right already, it has looked at: so it is an input. A result recorded beside old output
 //! therefore names all of the old output that it relies on.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fs;
 
 use vrift_core::action::Access;
@@ -56,15 +56,27 @@ const DATERS: [&[u8]; 7] = [b"make", b"gmake", b"bmake", b"pmake", b"ninja", b"n
 pub fn check_dates(command: &Command, trace: &Trace, seen: &Seen) -> Result<(), Reason> {
     let is_dater = |path: &[u8]| path.rsplit(|c| *c == b'/').next().is_some_and(|name| DATERS.contains(&name));
     let Some(project) = command.roots.get(Root::Project) else { return Ok(()) };
-    if !trace.events.iter().any(|event| event.kind == EventKind::SignIn && is_dater(&event.path)) {
-        return Ok(());
+    let (mut daters, mut dated) = (HashSet::new(), BTreeSet::new());
+    for event in &trace.events {
+        match event.kind {
+            EventKind::SignIn if is_dater(&event.path) => {
+                daters.insert(event.pid);
+            }
+            EventKind::SignIn => {
+                daters.remove(&event.pid);
+            }
+            EventKind::Stat | EventKind::Lstat if event.errno == 0 && daters.contains(&event.pid) => {
+                dated.extend(AbsPath::resolve(&command.cwd, &event.path).ok());
+            }
+            _ => {}
+        }
     }
-    let dated = |path: &AbsPath, facts: &PathFacts| {
-        let looked = matches!(facts.before, Some(Access::Content | Access::Itself));
-        looked && !facts.read && !facts.changed && path.below(project).is_some() && path.as_path().is_file()
+    let is_dated = |path: &&AbsPath| {
+        let untouched = seen.paths.get(path).is_some_and(|facts| !facts.read && !facts.changed);
+        untouched && path.below(project).is_some() && path.as_path().is_file()
     };
-    match seen.paths.iter().find(|(path, facts)| dated(path, facts)) {
-        Some((path, _)) => Err(format!("it may have left something as it is because of the time of {path}")),
+    match dated.iter().find(is_dated) {
+        Some(path) => Err(format!("it may have left something as it is because of the time of {path}")),
         None => Ok(()),
     }
 }
