@@ -5,6 +5,7 @@
 
 use std::ffi::{CString, OsString};
 use std::io::{Read, Write};
+use std::net::Shutdown;
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::net::UnixStream;
@@ -50,7 +51,11 @@ pub fn enter(arena: &[u8]) -> Option<()> {
     tell(&mut stream, own)?;
     stream.set_read_timeout(None).ok()?;
     // From here on: calls that the filter lets go, and no others.
-    let listener = notify::install().ok()?;
+    let Ok(listener) = notify::install() else {
+        // Closing this end alone would not be heard: the other side has a copy of it.
+        let _ = stream.shutdown(Shutdown::Both);
+        return None;
+    };
     tell(&mut stream, listener.as_raw_fd())
 }
 
