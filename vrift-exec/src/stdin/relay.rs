@@ -76,9 +76,15 @@ fn pass_on(real: &OwnedFd, left: &OwnedFd, to: OwnedFd, state: &Mutex<State>) {
         let passed = {
             let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
             state.given = true;
-            let passed = copy(real, &mut to).unwrap_or(0);
-            state.pending = passed;
-            passed
+            match copy(real, &mut to) {
+                Ok(passed) => {
+                    state.pending = passed;
+                    passed
+                }
+                // Somebody else who reads from it was faster.
+                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => continue,
+                Err(_) => 0,
+            }
         };
         if passed == 0 {
             // The end, which the script sees when `to` is closed.
