@@ -10,6 +10,7 @@
 
 mod relay;
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, IsTerminal, Read, Seek, Write};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -18,7 +19,7 @@ use std::path::Path;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FileType, MemfdFlags, Timestamps};
 use vrift_core::action::Tool;
-use vrift_core::arena::Trace;
+use vrift_core::arena::{Event, Trace};
 use vrift_core::bytes::ByteText;
 use vrift_core::digest::Digest;
 use vrift_core::event::EventKind;
@@ -208,14 +209,26 @@ fn read_list(cwd: &Path, name: &[u8]) -> Option<Vec<ByteText>> {
     Some(std::iter::once(ByteText::from("")).chain(words.filter(|word| !word.is_empty()).map(ByteText::from)).collect())
 }
 
-/// Whether a process of the run opened the terminal itself, to ask a person.
+/// Whether a process of the run opened the terminal itself, to ask a person. Bun does so each time, to set it up.
 pub fn asked_a_person(finished: &Finished) -> bool {
-    finished.trace.as_ref().is_ok_and(|trace| opened(trace, |path| path == b"/dev/tty"))
+    let Ok(trace) = &finished.trace else { return false };
+    let mut bun = HashSet::new();
+    let asks = |event: &Event| {
+        if event.kind == EventKind::SignIn && event.path.ends_with(b"/bun") {
+            bun.insert(event.pid);
+        }
+        opens(event, |path| path == b"/dev/tty") && !bun.contains(&event.pid)
+    };
+    // Where there is no terminal, opening it fails.
+    trace.events.iter().any(asks) && File::open("/dev/tty").is_ok()
 }
 
 fn opened(trace: &Trace, is_it: impl Fn(&[u8]) -> bool) -> bool {
-    let opens = |kind| matches!(kind, EventKind::OpenRead | EventKind::OpenWrite);
-    trace.events.iter().any(|event| opens(event.kind) && event.errno == 0 && is_it(&event.path))
+    trace.events.iter().any(|event| opens(event, &is_it))
+}
+
+fn opens(event: &Event, is_it: impl Fn(&[u8]) -> bool) -> bool {
+    matches!(event.kind, EventKind::OpenRead | EventKind::OpenWrite) && event.errno == 0 && is_it(&event.path)
 }
 
 /// `/proc/<process>/fd/0`.

@@ -162,6 +162,13 @@ fn standard_input() -> Result {
         let done = ours.sh(&format!("echo {word} > in; vrift run named < in")).ok()?;
         ensure!(done.stdout.contains(word), "{}", done.all());
     }
+    // The terminal is there without being standard input.
+    let ours = package(&env, "e", &[("asks", "read line < /dev/tty; echo \"got $line\"")])?;
+    for word in ["one", "two"] {
+        let done =
+            ours.sh(&format!("(sleep 0.5; echo {word}; sleep 1) | script -qec 'vrift run asks < /dev/null' /dev/null")).ok()?;
+        ensure!(done.stdout.contains(&format!("got {word}")), "{}", done.all());
+    }
     // Who keeps a pipe open may answer later. What he says behind that is for whoever reads next.
     let ours = package(&env, "c", &[("ask", "read line; echo \"got $line\""), ("quiet", "sleep 0.5; echo said")])?;
     for word in ["one", "two"] {
