@@ -276,11 +276,8 @@ static BEHIND: AtomicBool = AtomicBool::new(false);
 fn stay_behind() -> bool {
     // SAFETY: the copy has this thread alone. The other one, where there is one, holds no lock but the allocator's, which libc
     // releases in a copy.
-    match unsafe { libc::fork() } {
-        0 => {
-            BEHIND.store(true, Ordering::Relaxed);
-            signals::answer_for_itself();
-        }
+    match unsafe { signals::fork_to_stay() } {
+        0 => BEHIND.store(true, Ordering::Relaxed),
         copy if copy > 0 => return false,
         // No copy: the original waits.
         _ => {}

@@ -43,9 +43,33 @@ pub fn stop_forwarding() {
     CHILD.store(0, Ordering::Relaxed);
 }
 
-/// In a copy of this process, which stays for others: the signals mean it alone, and end it. Those that a terminal sends are none of its
-/// business, just as they are none of a process's that has left its group.
-pub fn answer_for_itself() {
+/// Makes a copy of this process, which stays for others: the signals mean it alone, and end it, from its first moment on. Those that a
+/// terminal sends are none of its business, just as they are none of a process's that has left its group. Returns what `fork` does.
+///
+/// # Safety
+///
+/// As for `fork`: the copy has the calling thread alone, and must not need what another one may hold.
+pub unsafe fn fork_to_stay() -> libc::pid_t {
+    // SAFETY: the sets are of the type that the calls fill; the rest is the caller's promise.
+    unsafe {
+        let mut meant: libc::sigset_t = std::mem::zeroed();
+        let mut before: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut meant);
+        for signal in FORWARDED {
+            libc::sigaddset(&raw mut meant, signal);
+        }
+        // Whoever knows the copy may end it before it has said that it wants to be ended.
+        libc::pthread_sigmask(libc::SIG_BLOCK, &raw const meant, &raw mut before);
+        let copy = libc::fork();
+        if copy == 0 {
+            answer_for_itself();
+        }
+        libc::pthread_sigmask(libc::SIG_SETMASK, &raw const before, std::ptr::null_mut());
+        copy
+    }
+}
+
+fn answer_for_itself() {
     stop_forwarding();
     // SAFETY: takes no arguments.
     unsafe { libc::setsid() };

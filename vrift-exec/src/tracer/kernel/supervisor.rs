@@ -265,10 +265,9 @@ fn is_over(listener: &Listener) -> bool {
 /// Forks a process that lets all further calls go, until there are none.
 fn stay_for(listeners: &[Listener]) {
     // SAFETY: this process has one thread again.
-    if unsafe { libc::fork() } != 0 {
+    if unsafe { super::super::signals::fork_to_stay() } != 0 {
         return;
     }
-    super::super::signals::answer_for_itself();
     let mut open: Vec<&Listener> = listeners.iter().collect();
     super::super::close_all_but(&open.iter().map(|listener| listener.fd()).collect::<Vec<_>>());
     while !open.is_empty() {
