@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::FileType;
 use rustix::net::RecvFlags;
 use rustix::pipe::{PipeFlags, SpliceFlags};
@@ -114,10 +114,14 @@ fn copy(from: &OwnedFd, to: &mut std::fs::File) -> io::Result<usize> {
     Ok(len)
 }
 
-/// Takes so many bytes out.
+/// Takes so many bytes out, as far as nobody else has: it waits for none.
 fn take(from: &OwnedFd, mut bytes: usize) {
     let mut buffer = vec![0; PIECE.min(bytes)];
-    while bytes > 0 {
+    let is_there = || {
+        let mut polls = [PollFd::from_borrowed_fd(from.as_fd(), PollFlags::IN)];
+        poll(&mut polls, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).is_ok_and(|ready| ready > 0)
+    };
+    while bytes > 0 && is_there() {
         let piece = buffer.len().min(bytes);
         match rustix::io::read(from, &mut buffer[..piece]) {
             Ok(0) | Err(_) => return,
