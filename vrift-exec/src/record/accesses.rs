@@ -73,8 +73,8 @@ pub struct Seen {
     made: HashSet<AbsPath>,
     /// Those that it made as folders.
     made_folders: HashSet<AbsPath>,
-    /// Where something was to be made, and a folder on the way was missing.
-    nowhere: Vec<AbsPath>,
+    /// Where something was to be made, and a folder on the way was missing; and whether a folder was to be made.
+    nowhere: Vec<(AbsPath, bool)>,
     /// Folders above the checkout whose names count, all of them; see [`SOUGHT_ABOVE`].
     listed_above: HashSet<AbsPath>,
     /// Folders whose listing does not matter to this tool.
@@ -160,12 +160,13 @@ fn searched_by_loader(command: &Command, seen: &mut Seen) {
     }
 }
 
-/// What could not be made for want of its folder could be made where that is.
+/// What could not be made for want of its folder could be made where that is. Whoever makes a folder with all above it tries it first,
+/// and makes what is missing then: that comes to the same.
 fn missing_folders(seen: &mut Seen) {
-    for path in std::mem::take(&mut seen.nowhere) {
+    for (path, is_folder) in std::mem::take(&mut seen.nowhere) {
         let Some(folder) = path.parent() else { continue };
         // A folder that is there and that the run did not make was there all along: something else was missing.
-        if seen.made.contains(&folder) || folder.as_path().symlink_metadata().is_err() {
+        if (seen.made.contains(&folder) && !is_folder) || folder.as_path().symlink_metadata().is_err() {
             seen.paths.entry(folder).or_default().before.get_or_insert(Access::Absent);
         }
     }
@@ -220,7 +221,7 @@ fn changes_names(event: &Event) -> bool {
 fn note(seen: &mut Seen, event: &Event, errno: u16, path: AbsPath) {
     let incremental = seen.incremental.as_ref().is_some_and(|dir| path.below(dir).is_some());
     if i32::from(errno) == libc::ENOENT && makes(event.kind) {
-        seen.nowhere.push(path.clone());
+        seen.nowhere.push((path.clone(), event.kind == EventKind::Mkdir));
     }
     if let Some(access) = look(event.kind, errno).or_else(|| attempted(&path, errno)) {
         let known = seen.paths.get(&path).copied().unwrap_or_default();
