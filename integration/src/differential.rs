@@ -158,9 +158,17 @@ pub fn run(env: &TestEnv, plan: &Plan) -> Result<Outcome> {
 /// None comes.
 pub fn wait_for_vdir(env: &TestEnv, root: &Path) -> Result<PathBuf> {
     env.cmd_in("vrift", root).args(["run", "--", "true"]).ok()?;
-    let place = vdir::place(ProjectId::new(&AbsPath::try_from(root)?, None), geteuid().as_raw());
+    let place = project_place(root)?;
     wait_for_map(&place)?;
     Ok(place)
+}
+
+/// Where the VDir of the project at `root` is.
+///
+/// # Errors
+/// The path is not absolute.
+pub fn project_place(root: &Path) -> Result<PathBuf> {
+    Ok(vdir::place(ProjectId::new(&AbsPath::try_from(root)?, None), geteuid().as_raw()))
 }
 
 /// Waits for the map at `place`.

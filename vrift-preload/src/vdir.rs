@@ -72,12 +72,15 @@ pub fn turn_off() {
 
 /// This process changed something of which the kernel gives no fitting notice: nobody is to believe the maps until their keepers
 /// have heard of it.
+///
+/// What is asked for are the questions that are there now, with a map beside them or not. A keeper makes these before it looks at any
+/// file: either it hears of the doubt, or it saw the change.
 pub fn doubt() {
     let error = errno();
-    // The maps that are there now: those that this process has may be of keepers that are gone.
+    let (_, user) = sys::users();
     for maps in [&PROJECT, &BASE] {
-        if let Some(reader) = maps.place().and_then(map) {
-            reader.doubt();
+        if let Some(questions) = maps.place().and_then(|place| questions(place, user)) {
+            asked::doubt(&questions);
         }
     }
     set_errno(error.into());
@@ -170,25 +173,32 @@ fn map(place: &[u8]) -> Option<Reader> {
     if real != effective {
         return None;
     }
-    let mut name = [0_u8; 256];
-    if place.len() + asked::SUFFIX.len() >= name.len() {
-        return None;
-    }
-    name[..place.len()].copy_from_slice(place);
-    let (map, len) = open(&name, libc::O_RDONLY, effective)?;
-    name[place.len()..place.len() + asked::SUFFIX.len()].copy_from_slice(asked::SUFFIX.as_bytes());
+    let (map, len) = open(&[place], libc::O_RDONLY, effective)?;
     // Without it doubts would not be seen.
-    let (questions, _) = open(&name, libc::O_RDWR, effective).filter(|(_, len)| *len == asked::LEN as u64)?;
-    let reader = Reader::new(map, Some(questions), len).ok()?;
+    let reader = Reader::new(map, Some(questions(place, effective)?), len).ok()?;
     // SAFETY: string literals.
     let here = unsafe { [sys::stat(c"/proc/self/ns/mnt".as_ptr())?, sys::stat(c"/proc/self/ns/user".as_ptr())?] };
     (reader.uid == effective && reader.namespaces == here.map(|stat| stat.st_ino)).then_some(reader)
 }
 
-/// `/dev/shm` is a public place: the file must be regular, ours, and nobody else's to write. `name` ends in zeroes.
-fn open(name: &[u8; 256], flags: c_int, uid: u32) -> Option<(Mem, u64)> {
+/// Maps the questions beside the map at `place`.
+fn questions(place: &[u8], uid: u32) -> Option<Mem> {
+    let (questions, len) = open(&[place, asked::SUFFIX.as_bytes()], libc::O_RDWR, uid)?;
+    (len == asked::LEN as u64).then_some(questions)
+}
+
+/// `/dev/shm` is a public place: the file must be regular, ours, and nobody else's to write. `name` is in pieces.
+fn open(name: &[&[u8]], flags: c_int, uid: u32) -> Option<(Mem, u64)> {
     let flags = flags | libc::O_NOFOLLOW | libc::O_NONBLOCK;
-    // SAFETY: the caller vouches for the zeroes.
+    let mut room = [0_u8; 256];
+    let mut used = 0;
+    for piece in name {
+        // The last byte stays zero.
+        room.get_mut(used..used + piece.len()).filter(|_| used + piece.len() < 256)?.copy_from_slice(piece);
+        used += piece.len();
+    }
+    let name = &room;
+    // SAFETY: there are zeroes behind the name.
     let fd = unsafe { sys::openat(libc::AT_FDCWD, name.as_ptr().cast(), flags) };
     if fd < 0 {
         return None;

@@ -55,7 +55,7 @@ fn through_the_shim(report: &mut Report, runs: usize) -> Result {
         ("missing-absolute", absolute(&missing)),
         ("missing-relative", missing.clone().into()),
         ("existing-shared", "/usr/include/stdio.h".into()),
-        ("missing-shared", "/usr/include/none/of/these.h".into()),
+        ("missing-shared", "/usr/include/none.h".into()),
         ("folder-absolute", absolute("many/")),
     ] {
         args.extend([name.into(), path]);

@@ -1,12 +1,16 @@
 //! What programs see of files through the VDir is what the kernel says.
 
-use std::fs::Permissions;
-use std::os::unix::fs::PermissionsExt;
-use std::time::SystemTime;
+use std::fs::{File, Permissions};
+use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime};
 
 use anyhow::ensure;
 use integration::Result;
-use integration::differential::{Outcome, Plan, Prepared, base_place, incoherent_shim, keep_shared_trees, run, wait_for_map};
+use integration::differential::{
+    Outcome, Plan, Prepared, base_place, incoherent_shim, keep_shared_trees, project_place, run, wait_for_map,
+};
 use integration::env::TestEnv;
 use integration::host;
 
@@ -104,6 +108,56 @@ fn without_room_for_a_map_the_kernel_answers() -> Result {
         }
     }
     Ok(())
+}
+
+/// Changes the files of a map behind everybody's back. (They are not cut: that ends whoever has them mapped.)
+fn damage(place: &Path, round: usize) -> std::io::Result<()> {
+    let (file, len) = (File::options().write(true).open(place)?, std::fs::metadata(place)?.len());
+    match round % 5 {
+        0 => file.write_all_at(&[0xa5], 16 + round as u64 % 160),
+        1 => (0..64).try_for_each(|n| file.write_all_at(&[0x5a], (round as u64 * 7919 + n * 104_729) % (len - 8192) + 8192)),
+        2 => file.write_all_at(&vec![0; len as usize - 8192], 8192),
+        3 => std::fs::remove_file(place.with_added_extension("asked")),
+        _ => std::fs::remove_file(place),
+    }
+}
+
+/// Damages a map all the while that it is compared with the kernel.
+fn is_not_misled(env: &TestEnv, plan: &Plan, place: impl Fn() -> Option<PathBuf> + Sync) -> Result {
+    let done = AtomicBool::new(false);
+    let (outcome, damages) = std::thread::scope(|scope| {
+        let damaging = scope.spawn(|| {
+            let mut damages = 0;
+            for round in 0.. {
+                std::thread::sleep(Duration::from_millis(150));
+                if done.load(Ordering::Relaxed) {
+                    break;
+                }
+                damages += usize::from(place().is_some_and(|place| damage(&place, round).is_ok()));
+            }
+            damages
+        });
+        let outcome = run(env, plan);
+        done.store(true, Ordering::Relaxed);
+        (outcome, damaging.join().unwrap_or(0))
+    });
+    let outcome = outcome?;
+    ensure!(outcome.different == 0, "{}", outcome.text);
+    ensure!(damages > 4, "only {damages} damages");
+    Ok(())
+}
+
+#[test]
+fn a_damaged_map_of_shared_trees_misleads_nobody() -> Result {
+    let env = TestEnv::new()?;
+    is_not_misled(&env, &Plan { shared: true, ..plan(1_000_000)? }, || Some(base_place(&env)))
+}
+
+#[test]
+fn a_damaged_map_of_a_project_misleads_nobody() -> Result {
+    let env = TestEnv::new()?;
+    let place = || project_place(&env.path().join("w/project").canonicalize().ok()?).ok();
+    is_not_misled(&env, &plan(1_000_000)?, place)
 }
 
 #[test]

@@ -31,7 +31,9 @@
 //! utimensat(2) with only one of the times, the other left as it is: its notice is that of a read (`atime` alone) or of a write
 //! (`mtime` alone), and reads are not watched for, nor are writes to folders, since a watch of a folder would tell of those to
 //! all that is in it. The shim counts such calls as doubts ([`asked::doubt`]), which silence the map until `vdir_d` has forgotten
-//! all that it told; of programs that run without the shim this is not noticed.
+//! all that it told; of programs that run without the shim this is not noticed. Doubts go to the map of questions that has the name
+//! now, be there a VDir beside it or not: it is made before the first file is looked at, so that a keeper that does not hear of a
+//! doubt looks behind the change.
 //!
 //! # Damage
 //! Immutable parts of the header have a checksum and are copied by each reader when it maps the file; each entry, line of the

@@ -8,9 +8,9 @@ use vrift_core::context::Field;
 use vrift_core::event::{EventKind, flag};
 use vrift_core::paths::AbsPath;
 use vrift_core::rules;
-use vrift_core::wire::InputClaim;
 
 use super::Reason;
+use super::claims::seeks_above;
 use super::resolve::Resolver;
 use super::script;
 use crate::command::Command;
@@ -73,12 +73,12 @@ pub struct Seen {
     made: HashSet<AbsPath>,
     /// Those that it made as folders.
     made_folders: HashSet<AbsPath>,
-    /// Where something was to be made, and a folder on the way was missing; and whether a folder was to be made.
+    /// Where something could not be made for want of a folder, and whether a folder was to be made.
     nowhere: Vec<(AbsPath, bool)>,
-    /// Folders above the checkout whose names count, all of them; see [`SOUGHT_ABOVE`].
-    listed_above: HashSet<AbsPath>,
+    /// Folders above the checkout whose names count, all of them; see [`seeks_above`].
+    pub listed_above: HashSet<AbsPath>,
     /// Folders whose listing does not matter to this tool.
-    unlisted: HashSet<Vec<u8>>,
+    pub unlisted: HashSet<Vec<u8>>,
     /// rustc's incremental folder, and whether state from an earlier run was in it.
     pub incremental: Option<AbsPath>,
     pub incremental_loaded: bool,
@@ -165,10 +165,13 @@ fn searched_by_loader(command: &Command, seen: &mut Seen) {
 fn missing_folders(seen: &mut Seen) {
     for (path, is_folder) in std::mem::take(&mut seen.nowhere) {
         let Some(folder) = path.parent() else { continue };
-        // A folder that is there and that the run did not make was there all along: something else was missing.
-        if (seen.made.contains(&folder) && !is_folder) || folder.as_path().symlink_metadata().is_err() {
-            seen.paths.entry(folder).or_default().before.get_or_insert(Access::Absent);
-        }
+        let access = match folder.as_path().metadata() {
+            Ok(found) if !found.is_dir() => Access::Kind,
+            // One that is there and that the run did not make was there all along: something else was missing.
+            Ok(_) if !seen.made.contains(&folder) || is_folder => continue,
+            _ => Access::Absent,
+        };
+        seen.paths.entry(folder).or_default().before.get_or_insert(access);
     }
 }
 
@@ -220,7 +223,7 @@ fn changes_names(event: &Event) -> bool {
 
 fn note(seen: &mut Seen, event: &Event, errno: u16, path: AbsPath) {
     let incremental = seen.incremental.as_ref().is_some_and(|dir| path.below(dir).is_some());
-    if i32::from(errno) == libc::ENOENT && makes(event.kind) {
+    if matches!(i32::from(errno), libc::ENOENT | libc::ENOTDIR) && makes(event.kind) {
         seen.nowhere.push((path.clone(), event.kind == EventKind::Mkdir));
     }
     if let Some(access) = look(event.kind, errno).or_else(|| attempted(&path, errno)) {
@@ -383,94 +386,9 @@ impl Seen {
         self.made_folders.contains(path)
     }
 
-    /// What somebody who listed a folder above the checkout may have found there, or not.
-    pub fn sought_above(&self, folder: &AbsPath, access: Access) -> Vec<InputClaim> {
-        if self.listed_above.contains(folder) {
-            return vec![InputClaim { path: folder.clone(), access }];
-        }
-        let paths = SOUGHT_ABOVE.into_iter().filter_map(|name| AbsPath::resolve(folder, name.as_bytes()).ok());
-        let claim = |path: AbsPath| {
-            let access = if path.as_path().symlink_metadata().is_ok() { Access::Kind } else { Access::Absent };
-            InputClaim { path, access }
-        };
-        paths.filter(|path| !self.paths.contains_key(path)).map(claim).collect()
-    }
-
     /// Whether the run of a compiler or the like changed a file of which it used the content, or may have. (Of other programs
     /// nobody knows what else the content steered.)
     pub fn is_updated(&self, command: &Command, facts: &PathFacts) -> bool {
         command.tool.is_native() && facts.changed && facts.uses_what_was_there(command.tool.updates())
     }
-
-    /// Whether a linker that listed this folder and left something in it cannot have looked for that: gold lists all folders in which it
-    /// searches for libraries, the working folder may be one, and what it leaves has no library's name.
-    fn is_listed_for_others(&self, folder: &AbsPath) -> bool {
-        let is_library =
-            |name: &[u8]| name.starts_with(b"lib") || name.ends_with(b".a") || memchr::memmem::find(name, b".so").is_some();
-        let left = self.paths.iter().filter(|(path, facts)| facts.changed && path.parent().as_ref() == Some(folder));
-        self.stirred.contains(folder) && !left.into_iter().any(|(path, _)| is_library(path.file_name()))
-    }
-
-    /// What must hold before the run for its result to be the same.
-    pub fn claims(&self, command: &Command) -> Vec<InputClaim> {
-        if command.tool == Tool::Script {
-            return script::claims(command, self);
-        }
-        let compiler = command.tool != Tool::BuildScript;
-        let mut claims = Vec::new();
-        for (path, facts) in &self.paths {
-            if self.is_updated(command, facts) {
-                claims.push(InputClaim { path: path.clone(), access: Access::Before });
-                continue;
-            }
-            if facts.grows && !compiler && !facts.was_there() {
-                // Had it been there, the run would have added to it.
-                claims.push(InputClaim { path: path.clone(), access: Access::Absent });
-                continue;
-            }
-            let Some(mut access) = facts.before else { continue };
-            // An archive that is there gets more members: that none was there counts.
-            let counts = access == Access::Absent && (!compiler || command.tool.updates());
-            if facts.changed && !counts {
-                // Compilers look whether they can write what they are about to replace. What anybody read before changing it
-                // is refused elsewhere.
-                continue;
-            }
-            if access == Access::Listing && self.unlisted.contains(path.as_bytes()) {
-                access = Access::Kind;
-            }
-            if access == Access::Listing && command.tool.is_native() && self.is_listed_for_others(path) {
-                access = Access::Names;
-            }
-            if access != Access::Absent && above_a_checkout(command, path) {
-                if access == Access::Listing {
-                    claims.extend(self.sought_above(path, access));
-                }
-                continue;
-            }
-            claims.push(InputClaim { path: path.clone(), access });
-        }
-        claims
-    }
-}
-
-/// Whether a program that lists a folder above the checkout does so to find what is in [`SOUGHT_ABOVE`]: a compiler, or what resolves
-/// modules. Of any other program nobody knows what it looks for.
-fn seeks_above(tool: Tool, program: Option<&[u8]>) -> bool {
-    const RESOLVERS: [&[u8]; 8] = [b"node", b"nodejs", b"bun", b"deno", b"esbuild", b"tsgo", b"tsc", b"rspack"];
-    if !matches!(tool, Tool::Script | Tool::BuildScript) {
-        return true;
-    }
-    // Threads of what the kernel reports have numbers of their own, and are those of resolvers in Go.
-    program.and_then(|path| path.rsplit(|c| *c == b'/').next()).is_none_or(|name| RESOLVERS.contains(&name))
-}
-
-/// What tools look for in the folders above a project. A bundler that lists these folders does not ask for the files one by one,
-/// and all that such a folder holds is of no concern to it. Source: esbuild's `internal/resolver/resolver.go`.
-const SOUGHT_ABOVE: [&str; 7] =
-    ["package.json", "node_modules", "tsconfig.json", "jsconfig.json", ".pnp.data.json", ".pnp.cjs", ".pnp.js"];
-
-/// Folders above a checkout are there wherever the checkout is.
-pub fn above_a_checkout(command: &Command, path: &AbsPath) -> bool {
-    command.roots.per_checkout().iter().any(|(_, root)| root.below(path).is_some_and(|rest| !rest.is_empty()))
 }

@@ -3,6 +3,7 @@
 //! In doubt nothing is stored: every function here that cannot vouch for its part returns the reason as an error.
 
 mod accesses;
+mod claims;
 mod content;
 pub mod direct;
 mod environment;
@@ -56,7 +57,7 @@ pub fn record(command: &Command, plan: MissPlan, finished: &Finished) -> Result<
         plan,
         roots: command.roots.clone(),
         started_ns: finished.started_ns,
-        inputs: seen.claims(command),
+        inputs: claims::claims(command, &seen),
         env,
         env_closed,
         outputs: left.outputs,

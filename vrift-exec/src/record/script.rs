@@ -30,7 +30,8 @@ use vrift_core::rules;
 use vrift_core::wire::InputClaim;
 
 use super::Reason;
-use super::accesses::{PathFacts, Seen, above_a_checkout};
+use super::accesses::{PathFacts, Seen};
+use super::claims::{above_a_checkout, sought_above};
 use crate::command::Command;
 
 /// What must hold before the run for its result to be the same.
@@ -42,7 +43,7 @@ pub fn claims(command: &Command, seen: &Seen) -> Vec<InputClaim> {
         if access == Access::Absent || !above_a_checkout(command, path) {
             claims.push(InputClaim { path: path.clone(), access });
         } else if matches!(access, Access::Listing | Access::Names) {
-            claims.extend(seen.sought_above(path, access));
+            claims.extend(sought_above(seen, path, access));
         }
     }
     claims

@@ -42,25 +42,18 @@ unsafe fn seen(trace: &Trace, at: At, error: u16) {
     unsafe { trace.path(EventKind::Access, 0, error, at) };
 }
 
-/// Why the folder that a path is to be made in is not found, 0 where it is. That was seen, then: of the path itself a folder without
-/// it would say the same.
-pub unsafe fn no_folder(trace: &Trace, at: At) -> u16 {
+/// Why the folder that a path is to be made in is not found, 0 where it is.
+unsafe fn no_folder(at: At) -> u16 {
     let mut room = [0_u8; path::ROOM];
     // SAFETY: the caller vouches for the path.
     let folder = opening::parent(unsafe { path::bytes(at.path) });
     let Some(to) = room.get_mut(..folder.len()).filter(|to| to.len() < path::ROOM) else { return libc::ENAMETOOLONG as u16 };
     to.copy_from_slice(folder);
-    let folder = At { path: room.as_ptr().cast(), ..at };
     // SAFETY: zeroes follow the name in the room.
-    unsafe {
-        let error = match found(folder, true) {
-            Some(Ok(mode)) if mode & libc::S_IFMT == libc::S_IFDIR => return 0,
-            Some(Ok(_)) => libc::ENOTDIR as u16,
-            Some(Err(missing)) => missing,
-            None => return 0,
-        };
-        seen(trace, folder, if error == libc::ENOTDIR as u16 { 0 } else { error });
-        error
+    match unsafe { found(At { path: room.as_ptr().cast(), ..at }, true) } {
+        Some(Ok(mode)) if mode & libc::S_IFMT != libc::S_IFDIR => libc::ENOTDIR as u16,
+        Some(Err(missing)) => missing,
+        Some(Ok(_)) | None => 0,
     }
 }
 
@@ -72,7 +65,7 @@ pub unsafe fn open(trace: &Trace, at: At, flags: c_int) {
         let Some(found) = found(at, !has(libc::O_NOFOLLOW) && !has(libc::O_CREAT | libc::O_EXCL)) else { return };
         let Some((kind, bits)) = opening::event(flags, found.is_ok()) else { return };
         let writable = || (-sys::access(at.dir, at.path, libc::W_OK)) as u16;
-        let error = opening::foretell(flags, found, || no_folder(trace, at), writable);
+        let error = opening::foretell(flags, found, || no_folder(at), writable);
         if kind == EventKind::OpenWrite { trace.ahead(kind, bits, error, at) } else { trace.path(kind, bits, error, at) }
     }
 }
@@ -105,7 +98,7 @@ unsafe fn would_make(trace: &Trace, at: At, existed: bool) -> u16 {
     // SAFETY: the caller vouches for the path.
     unsafe {
         if !existed {
-            return no_folder(trace, at);
+            return no_folder(at);
         }
         seen(trace, at, 0);
         libc::EEXIST as u16
@@ -146,7 +139,7 @@ pub unsafe fn rename(trace: &Trace, from: At, to: At, flags: u32) {
             (Ok(source), Ok(target)) if is_folder(source) && !is_folder(target) => libc::ENOTDIR as u16,
             (Ok(source), Ok(target)) if !is_folder(source) && is_folder(target) => libc::EISDIR as u16,
             (Ok(_), Ok(_)) => 0,
-            (Ok(_), Err(_)) => no_folder(trace, to),
+            (Ok(_), Err(_)) => no_folder(to),
         };
         if error != 0 && source.is_ok() {
             seen(trace, from, 0);

@@ -6,7 +6,6 @@ use libc::{FILE, mode_t};
 use vrift_core::event::Untraced;
 use vrift_core::open;
 
-use super::ahead;
 use crate::next::{always, errno, hooks, set_errno};
 use crate::path::{self, At};
 use crate::sys;
@@ -23,12 +22,7 @@ unsafe fn existed(at: At, flags: c_int) -> bool {
 unsafe fn report(trace: &Trace, at: At, flags: c_int, existed: bool, error: u16) {
     let Some((kind, bits)) = open::event(flags, existed) else { return };
     // SAFETY: the program's own path.
-    unsafe {
-        trace.path(kind, bits, error, at);
-        if flags & libc::O_CREAT != 0 && matches!(error.into(), libc::ENOENT | libc::ENOTDIR) {
-            ahead::no_folder(trace, at);
-        }
-    }
+    unsafe { trace.path(kind, bits, error, at) };
 }
 
 unsafe fn opened(trace: Option<&Trace>, at: At, flags: c_int, call: impl FnOnce() -> c_int) -> c_int {

@@ -252,13 +252,6 @@ impl Reader {
         }
     }
 
-    /// Something was changed of which the kernel gives no fitting notice.
-    pub fn doubt(&self) {
-        if let Some(asked) = &self.asked {
-            asked::doubt(asked);
-        }
-    }
-
     #[cold]
     fn damaged<T>(&self, generation: u64) -> Answer<T> {
         // What changed while it was read is not damaged.
@@ -272,25 +265,28 @@ impl Reader {
 
     /// Why nothing is at `path`: the deepest folder on the way that there is an entry for tells.
     fn missing(&self, path: &[u8]) -> Answer<Found> {
-        // Of most folders below the root of all the map of shared trees knows nothing.
-        if self.is_on_demand()
-            && let Some(end) = path.iter().position(|c| *c == b'/')
-            && !matches!(self.find(&path[..end]), Ok(Some(_)))
-        {
-            return Answer::Unknown;
-        }
+        let whole = path;
         let mut path = path;
         loop {
             let Some(end) = path.iter().rposition(|c| *c == b'/') else {
                 return if path.is_empty() { Answer::Unknown } else { self.below(b"") };
             };
+            let is_first = path.len() == whole.len();
             path = &path[..end];
             match self.find(path) {
                 Ok(Some((number, raw))) => return self.fails_below(number, &raw),
+                // Of most folders below the root of all the map of shared trees knows nothing.
+                Ok(None) if is_first && self.is_on_demand() && !self.knows_first_of(path) => return Answer::Unknown,
                 Ok(None) => {}
                 Err(Doubt) => return Answer::Unknown,
             }
         }
+    }
+
+    /// Whether there is an entry for the first folder on the way.
+    fn knows_first_of(&self, path: &[u8]) -> bool {
+        let end = path.iter().position(|c| *c == b'/').unwrap_or(path.len());
+        matches!(self.find(&path[..end]), Ok(Some(_)))
     }
 
     fn below(&self, path: &[u8]) -> Answer<Found> {

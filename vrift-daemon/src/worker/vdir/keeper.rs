@@ -184,7 +184,7 @@ fn attend(plan: &Plan, wake: &Wake, tree: &mut Tree, eyes: &Eyes<'_>, valid_unti
         }
         if present.elapsed() >= TICKS[1] {
             present = Instant::now();
-            if matches!(fs::symlink_metadata(&plan.place), Err(e) if e.kind() == io::ErrorKind::NotFound) {
+            if !place::is_there(&plan.place) {
                 tracing::warn!("VDir: somebody removed it; it is made anew");
                 return Ok(Next::Again);
             }

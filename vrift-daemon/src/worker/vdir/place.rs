@@ -64,6 +64,12 @@ pub fn questions(place: &Path) -> io::Result<Mem> {
     Ok(map)
 }
 
+/// Whether nobody removed a file of the VDir at `place`.
+pub fn is_there(place: &Path) -> bool {
+    let is_gone = |path: &Path| matches!(fs::symlink_metadata(path), Err(e) if e.kind() == io::ErrorKind::NotFound);
+    !is_gone(place) && !is_gone(&questions_place(place))
+}
+
 /// Removes the files of the VDir at `place`.
 pub fn remove(place: &Path) {
     let _ = fs::remove_file(place);

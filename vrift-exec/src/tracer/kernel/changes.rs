@@ -93,36 +93,12 @@ impl Call<'_> {
         self.events.push(Event::of(EventKind::Access, errno, path.to_vec()));
     }
 
-    /// Why the folder that a path is to be made in is not found, 0 where it is. That was seen, then: of the path itself a folder without it
-    /// would say the same.
-    pub fn no_folder(&mut self, path: &[u8]) -> u16 {
-        let folder = open::parent(path);
-        match tracee::look(folder, true) {
-            Ok(found) if found.is_folder() => 0,
-            Ok(_) => {
-                self.seen(folder, 0);
-                libc::ENOTDIR as u16
-            }
-            Err(missing) => {
-                self.seen(folder, missing);
-                missing
-            }
-        }
-    }
-
-    fn would_make(&mut self, path: &[u8], found: Result<Found, u16>) -> u16 {
-        match found {
-            Ok(_) => libc::EEXIST as u16,
-            Err(_) => self.no_folder(path),
-        }
-    }
-
     fn change(&mut self, change: Change, at: At) {
         let Some(path) = self.path(at) else { return };
         let found = tracee::look(&path, false);
         let (kind, errno) = match change {
-            Change::Mkdir => (EventKind::Mkdir, self.would_make(&path, found)),
-            Change::Symlink => (EventKind::LinkTo, self.would_make(&path, found)),
+            Change::Mkdir => (EventKind::Mkdir, would_make(&path, found)),
+            Change::Symlink => (EventKind::LinkTo, would_make(&path, found)),
             Change::Unlink => {
                 (EventKind::Remove, found.map_or_else(|e| e, |at| if at.is_folder() { libc::EISDIR as u16 } else { 0 }))
             }
@@ -146,7 +122,7 @@ impl Call<'_> {
             (Ok(source), Ok(target)) if source.is_folder() && !target.is_folder() => libc::ENOTDIR as u16,
             (Ok(source), Ok(target)) if !source.is_folder() && target.is_folder() => libc::EISDIR as u16,
             (Ok(_), Ok(target)) if target.is_folder() => would_remove(&to, target),
-            _ => match self.no_folder(&to) {
+            _ => match no_folder(&to) {
                 0 if on_other_mounts(open::parent(&from), open::parent(&to)) => libc::EXDEV as u16,
                 error => error,
             },
@@ -168,7 +144,7 @@ impl Call<'_> {
         let unnamed = found.is_err() && from.ends_with(b" (deleted)");
         let errno = match found {
             Err(error) if !unnamed => error,
-            _ => self.would_make(&to, target),
+            _ => would_make(&to, target),
         };
         if errno != 0 && target.is_ok() {
             self.seen(&to, 0);
@@ -212,6 +188,19 @@ impl Call<'_> {
 
 /// Linux 6.6; libc's crate has no name for it on all architectures.
 const FCHMODAT2: c_long = 452;
+
+fn would_make(path: &[u8], found: Result<Found, u16>) -> u16 {
+    if found.is_ok() { libc::EEXIST as u16 } else { no_folder(path) }
+}
+
+/// Why the folder that a path is to be made in is not found, 0 where it is.
+pub fn no_folder(path: &[u8]) -> u16 {
+    match tracee::look(open::parent(path), true) {
+        Ok(found) if found.is_folder() => 0,
+        Ok(_) => libc::ENOTDIR as u16,
+        Err(missing) => missing,
+    }
+}
 
 fn would_remove(path: &[u8], found: Found) -> u16 {
     if !found.is_folder() {

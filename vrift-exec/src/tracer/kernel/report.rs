@@ -7,6 +7,7 @@ use vrift_core::arena::Writer;
 use vrift_core::event::{EventKind, Untraced, flag, value_hash};
 use vrift_core::open;
 
+use super::changes;
 use super::filter::ARCH;
 use super::tracee::{self, Read, Tracee};
 
@@ -209,8 +210,8 @@ impl Call<'_> {
         let has = |flag: c_int| flags & flag == flag;
         let found = tracee::look(&path, !has(libc::O_NOFOLLOW) && !has(libc::O_CREAT | libc::O_EXCL));
         let Some((kind, bits)) = open::event(flags, found.is_ok()) else { return };
-        let folder = || self.no_folder(&path);
-        let writable = || super::changes::may_write(&path).err().unwrap_or(0);
+        let folder = || changes::no_folder(&path);
+        let writable = || changes::may_write(&path).err().unwrap_or(0);
         let errno = open::foretell(flags, found.map(|found| found.mode), folder, writable);
         let ahead = if kind == EventKind::OpenWrite { flag::AHEAD } else { 0 };
         self.events.push(Event { flags: bits | ahead, ..Event::of(kind, errno, path) });
