@@ -7,7 +7,9 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::unistd::geteuid;
 use vrift_core::home::Home;
+use vrift_core::vdir;
 use vrift_core::wire::SILENCE;
 use vrift_daemon::client::{ClientError, Connection};
 use vrift_daemon::processes;
@@ -89,25 +91,33 @@ pub fn stop_all(home: &Home) -> Result<(Ended, u64), Error> {
         let threads: Vec<_> = workers.iter().map(|socket| scope.spawn(|| stop_worker(socket).map(drop))).collect();
         threads.into_iter().try_for_each(|thread| thread.join().unwrap_or(Ok(())))
     })?;
+    let ended = stop_coordinator(home)?;
+    if ended != Ended::InOrder {
+        // Nobody is left to take it along.
+        vdir::remove(&vdir::base_place(home.dir(), geteuid().as_raw()));
+    }
+    Ok((ended, workers.len() as u64))
+}
+
+fn stop_coordinator(home: &Home) -> Result<Ended, Error> {
     let socket = home.coordinator_socket();
     if daemon::is_asleep(home) {
-        return Ok((Ended::NotThere, workers.len() as u64));
+        return Ok(Ended::NotThere);
     }
     let asked = Connection::connect(&socket, SILENCE).and_then(|mut coordinator| {
         let pid = coordinator.hello(env!("CARGO_PKG_VERSION"))?.pid;
         coordinator.shutdown(false).map(|_| pid)
     });
-    let ended = match asked {
-        Ok(pid) if processes::is_gone_within(pid, Instant::now() + PATIENCE) => Ended::InOrder,
-        Ok(pid) => kill(pid, &socket)?,
+    match asked {
+        Ok(pid) if processes::is_gone_within(pid, Instant::now() + PATIENCE) => Ok(Ended::InOrder),
+        Ok(pid) => kill(pid, &socket),
         Err(e) if e.is_silence() => match processes::coordinator_of(home) {
-            Some(pid) => kill(pid, &socket)?,
-            None => return Err(e.into()),
+            Some(pid) => kill(pid, &socket),
+            None => Err(e.into()),
         },
-        Err(ClientError::Unreachable { .. }) => Ended::NotThere,
-        Err(e) => return Err(e.into()),
-    };
-    Ok((ended, workers.len() as u64))
+        Err(ClientError::Unreachable { .. }) => Ok(Ended::NotThere),
+        Err(e) => Err(e.into()),
+    }
 }
 
 /// Kills the daemon that serves `socket`. The socket goes first, as where one ends in order: then nobody starts another.

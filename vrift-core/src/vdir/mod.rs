@@ -56,7 +56,7 @@ mod writer;
 
 pub use mem::Mem;
 #[cfg(feature = "std")]
-pub use open::{base_id, base_place, open, place};
+pub use open::{base_id, base_place, open, place, questions_place, remove};
 pub use reader::{Answer, Found, Name, Names, ROOT_ROOM, Reader, Refused};
 #[cfg(feature = "std")]
 pub use writer::{Capacity, EntryData, Full, Identity, Stat, Writer};

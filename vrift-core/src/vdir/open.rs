@@ -41,11 +41,22 @@ fn ours(name: &str, uid: u32) -> PathBuf {
 pub fn open(path: &Path, uid: u32) -> io::Result<Reader> {
     let (file, len) = open_ours(path, uid, false)?;
     let map = Mem::new(file.as_raw_fd(), len as usize, false).ok_or_else(io::Error::last_os_error)?;
-    let mut questions = path.as_os_str().to_owned();
-    questions.push(asked::SUFFIX);
-    let questions = open_ours(Path::new(&questions), uid, true).ok().filter(|(_, len)| *len == asked::LEN as u64);
+    let questions = open_ours(&questions_place(path), uid, true).ok().filter(|(_, len)| *len == asked::LEN as u64);
     let questions = questions.and_then(|(file, len)| Mem::new(file.as_raw_fd(), len as usize, true));
     Reader::new(map, questions, len).map_err(|why| io::Error::new(io::ErrorKind::InvalidData, format!("{why:?}")))
+}
+
+/// Where the map of questions of the VDir at `place` is.
+pub fn questions_place(place: &Path) -> PathBuf {
+    let mut name = place.as_os_str().to_owned();
+    name.push(asked::SUFFIX);
+    name.into()
+}
+
+/// Removes the files of the VDir at `place`, as far as there are any.
+pub fn remove(place: &Path) {
+    let _ = std::fs::remove_file(place);
+    let _ = std::fs::remove_file(questions_place(place));
 }
 
 fn open_ours(path: &Path, uid: u32, write: bool) -> io::Result<(File, u64)> {

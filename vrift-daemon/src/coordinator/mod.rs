@@ -42,6 +42,7 @@ use crate::presence;
 use crate::process::{self, inode};
 use crate::server::{Activity, Server};
 use crate::stop::Stop;
+use crate::worker::base::Base;
 use crate::worker::vdir::{self, Shared};
 use janitor::Janitor;
 use leases::Leases;
@@ -166,8 +167,12 @@ fn serve(args: &CoordinatorArgs) -> Result<(), StartError> {
     let settings = Settings::load(&home, None).unwrap_or_default();
     supervisor::start_checks(&projects, settings.health_check);
     let vdirs = VDirs::new(&settings);
-    let plan =
-        vdir::Plan { activity: Arc::clone(&activity), shared: trees, ..vdir::Plan::of_shared_trees(home.dir(), &settings) };
+    let plan = vdir::Plan {
+        activity: Arc::clone(&activity),
+        shared: trees,
+        known: Some(Arc::new(Base::new(home.clone()))),
+        ..vdir::Plan::of_shared_trees(home.dir(), &settings)
+    };
     let base = settings.vdir_base.then(|| vdir::VDir::start(plan).ok()).flatten();
     manager.ready();
     watch(&stop, &activity, &projects, (&janitor, &vdirs), &manager, &|| inode(&socket) == own_socket);

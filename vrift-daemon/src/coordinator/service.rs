@@ -140,7 +140,9 @@ impl Service for Coordinator {
                 call.reply(&done)
             }
             method::FILES_INSERT => {
-                self.writer.files(call.params::<FilesParams>()?.files)?;
+                let FilesParams { files } = call.params()?;
+                self.trees.learn_all(&files);
+                self.writer.files(files)?;
                 call.reply(&done)
             }
             method::GC => call.reply(&self.writer.gc(&call.params::<GcParams>()?)?),

@@ -93,11 +93,7 @@ fn surplus<T>(kept: &[(T, u64, PathBuf)], most: usize, most_bytes: u64) -> impl 
 
 /// Removes the VDir of a worker that is dead.
 pub fn remove(id: ProjectId) {
-    let place = vdir::place(id, geteuid().as_raw());
-    let mut questions = place.as_os_str().to_owned();
-    questions.push(vdir::asked::SUFFIX);
-    let _ = fs::remove_file(place);
-    let _ = fs::remove_file(questions);
+    vdir::remove(&vdir::place(id, geteuid().as_raw()));
 }
 
 /// Removes the files that were silent the last time and still are; those that are silent now.

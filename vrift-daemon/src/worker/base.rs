@@ -69,6 +69,11 @@ impl Base {
         self.with(|reader| reader.nearest(label)).flatten()
     }
 
+    /// What is known of a file in a shared tree.
+    pub fn known_file(&self, path: &AbsPath) -> Option<KnownFile> {
+        self.with(|reader| reader.known_file(path)).flatten()
+    }
+
     /// What `ask` finds; `None` where the manifest is not there or fails, which is the same as knowing nothing.
     fn with<R>(&self, ask: impl Fn(&BaseReader) -> Result<R, ManifestError>) -> Option<R> {
         let kept = lock(&self.readers).pop().filter(|reader| !reader.is_replaced());

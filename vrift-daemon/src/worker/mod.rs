@@ -18,7 +18,7 @@
 //! When asked, on SIGTERM, after an hour without clients, or when its project or its socket is gone.
 
 mod ahead;
-mod base;
+pub mod base;
 mod builds;
 mod candidates;
 mod check;
@@ -152,7 +152,11 @@ fn serve(args: WorkerArgs) -> Result<(), StartError> {
     let notices = Arc::new(Notices::default());
     let base = Arc::new(Base::new(home.clone()));
     let cas = Arc::new(Cas::open(home.the_source()));
-    let digests = Arc::new(Digests::new(Arc::clone(&cas), root.clone(), Arc::clone(&base) as Arc<dyn digests::SharedFiles>));
+    // A settings file that is wrong is said elsewhere.
+    let settings = Settings::load(&home, Some(&root.as_path().join(".vrift"))).unwrap_or_default();
+    let digests = Digests::new(Arc::clone(&cas), root.clone(), Arc::clone(&base) as Arc<dyn digests::SharedFiles>);
+    let trees = settings.vdir_base.then(|| vdir::Trees::of(home.dir()));
+    let digests = Arc::new(digests.with_trees(trees));
     let ledger = Arc::new(Ledger::new());
     let upstream = Upstream::new(home.clone(), coordinator);
     let parts = Parts {
@@ -164,8 +168,6 @@ fn serve(args: WorkerArgs) -> Result<(), StartError> {
         ledger: Arc::clone(&ledger),
         notices: Arc::clone(&notices),
     };
-    // A settings file that is wrong is said elsewhere.
-    let settings = Settings::load(&home, Some(&root.as_path().join(".vrift"))).unwrap_or_default();
     let (courier, courier_thread) = Courier::start(parts).map_err(at(&socket))?;
     let activity = Arc::new(Activity::default());
     let spares = spares::Spares::start(Arc::clone(&cas), Arc::clone(&activity));

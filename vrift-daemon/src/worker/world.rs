@@ -37,6 +37,8 @@ pub struct World<'a> {
     overlay: Option<&'a Overlay>,
     /// The project's VDir.
     map: Option<View>,
+    /// That of shared trees.
+    trees: Option<View>,
     /// Of a script: what counts of its surroundings.
     script: Option<ScriptRules>,
     /// Of a script: what it has left before.
@@ -71,6 +73,7 @@ impl<'a> World<'a> {
             places: RefCell::default(),
             overlay: None,
             map: digests.view(),
+            trees: digests.trees(),
             script: None,
             left: OnceCell::new(),
         }
@@ -207,7 +210,7 @@ impl<'a> World<'a> {
     }
 
     fn compare_content(&self, path: &[u8], shared: bool, wanted: &Digest, read: bool) -> Verdict {
-        if let Some(digest) = self.map.as_ref().and_then(|map| map.digest(path)) {
+        if let Some(digest) = self.maps().find_map(|map| map.digest(path)) {
             return if digest == *wanted { Verdict::Same } else { Verdict::Differs(digest.short()) };
         }
         let sight = match self.look(path, shared, true) {
@@ -236,8 +239,13 @@ impl<'a> World<'a> {
         if digest == *wanted { Verdict::Same } else { Verdict::Differs(digest.short()) }
     }
 
+    /// The maps, one of which may know a path.
+    fn maps(&self) -> impl Iterator<Item = &View> {
+        self.map.iter().chain(&self.trees)
+    }
+
     fn look(&self, path: &[u8], shared: bool, follow: bool) -> io::Result<Sight> {
-        if let Some(seen) = self.map.as_ref().and_then(|map| map.look(path, follow)) {
+        if let Some(seen) = self.maps().find_map(|map| map.look(path, follow)) {
             return seen;
         }
         match self.place(path, shared) {
@@ -249,7 +257,7 @@ impl<'a> World<'a> {
     }
 
     fn kind(&self, path: &[u8], shared: bool, follow: bool) -> io::Result<FileKind> {
-        if let Some(kind) = self.map.as_ref().and_then(|map| map.kind(path, follow)) {
+        if let Some(kind) = self.maps().find_map(|map| map.kind(path, follow)) {
             return kind;
         }
         match self.place(path, shared) {
@@ -260,7 +268,7 @@ impl<'a> World<'a> {
 
     /// Whether nothing is at `path`; the error says what is, or why that is not known.
     fn lacks(&self, path: &[u8], shared: bool) -> Result<(), io::Result<Sight>> {
-        if self.map.as_ref().is_some_and(|map| map.lacks(path)) {
+        if self.maps().any(|map| map.lacks(path)) {
             return Ok(());
         }
         match self.place(path, shared) {

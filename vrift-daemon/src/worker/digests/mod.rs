@@ -29,7 +29,7 @@ use vrift_core::wire::{self, KnownFile, Stamp};
 use vrift_store::Cas;
 
 use super::sight::{Sight, as_path};
-use super::vdir::{Shared, View};
+use super::vdir::{Shared, Trees, View};
 use crate::clock::now_ns;
 use crate::server::pulse;
 use crate::sync::lock;
@@ -112,6 +112,7 @@ pub struct Digests {
     hashed: Condvar,
     unsaved: Mutex<Unsaved>,
     map: Arc<Shared>,
+    trees: Option<Trees>,
 }
 
 impl Digests {
@@ -132,7 +133,13 @@ impl Digests {
             hashed: Condvar::new(),
             unsaved: Mutex::default(),
             map: Arc::default(),
+            trees: None,
         }
+    }
+
+    /// The same, with the map of shared trees.
+    pub fn with_trees(self, trees: Option<Trees>) -> Self {
+        Self { trees, ..self }
     }
 
     /// Where the project's VDir is told of.
@@ -143,6 +150,11 @@ impl Digests {
     /// The project's VDir, for one look-up.
     pub fn view(&self) -> Option<View> {
         self.map.view(&self.root)
+    }
+
+    /// The map of shared trees, for one look-up.
+    pub fn trees(&self) -> Option<View> {
+        self.trees.as_ref()?.view()
     }
 
     /// The folder at `path`, for looking at many files in it.

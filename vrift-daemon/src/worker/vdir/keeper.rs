@@ -11,9 +11,11 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::geteuid;
+use vrift_core::paths::AbsPath;
 use vrift_core::vdir::layout::state;
 use vrift_core::vdir::ring::Ring;
-use vrift_core::vdir::{Identity, Mem, asked};
+use vrift_core::vdir::{self, Identity, Mem, asked};
+use vrift_core::wire::KnownFile;
 
 use super::Plan;
 use super::place::{self, Draft};
@@ -37,6 +39,9 @@ const SOON: u32 = 10;
 
 /// Before a map of shared trees is made again, where the way to one changed.
 const MOVED: Duration = Duration::from_secs(1);
+
+/// Before another attempt, where the map of questions was removed.
+const UNHEARD: Duration = Duration::from_millis(100);
 
 /// Before another attempt, where there could be no VDir.
 const RETRY: Duration = Duration::from_secs(60);
@@ -67,7 +72,7 @@ pub fn keep(plan: &Plan, wake: &Wake) {
     let mut before = Before::default();
     if plan.root.is_empty() {
         // A coordinator that was killed left it; there is only one at a time.
-        place::remove(&place);
+        vdir::remove(&place);
     }
     if !wake.sleep(plan.delay) {
         return;
@@ -83,6 +88,13 @@ pub fn keep(plan: &Plan, wake: &Wake) {
                 }
                 continue;
             }
+            Err(Ended::Unheard) => {
+                tracing::warn!("VDir: somebody changed or removed its questions; it is made anew");
+                if !wake.sleep(UNHEARD) {
+                    break;
+                }
+                continue;
+            }
             Err(ended @ (Ended::Moved | Ended::Unfit | Ended::NoRing(_))) => {
                 tracing::info!("no VDir: {ended}");
                 break;
@@ -94,12 +106,12 @@ pub fn keep(plan: &Plan, wake: &Wake) {
                 }
             }
         }
-        place::remove(&place);
+        vdir::remove(&place);
         if !wake.sleep(RETRY) {
             break;
         }
     }
-    place::remove(&place);
+    vdir::remove(&place);
 }
 
 /// What to do behind a VDir.
@@ -112,7 +124,7 @@ enum Next {
 
 fn serve(plan: &Plan, place: &Path, wake: &Wake, before: &mut Before) -> Result<Next, Ended> {
     let draft = Draft::new(place)?;
-    let questions = place::questions(place)?;
+    let (questions, questions_file) = place::questions(place)?;
     let began = Instant::now();
     // Two descriptors: each tells of a change once.
     let (mounts, mounts_again) = (File::open("/proc/self/mountinfo")?, File::open("/proc/self/mountinfo")?);
@@ -121,6 +133,7 @@ fn serve(plan: &Plan, place: &Path, wake: &Wake, before: &mut Before) -> Result<
         b"" => Tree::on_demand(&ground, &draft, &plan.shared.tops(), std::mem::take(before))?,
         _ => Tree::scan(&ground, &draft)?,
     };
+    tree.watch_questions(questions_file)?;
     let mount_events = PollFlags::POLLPRI | PollFlags::POLLERR;
     let ring = {
         let notices = tree.notices();
@@ -135,7 +148,7 @@ fn serve(plan: &Plan, place: &Path, wake: &Wake, before: &mut Before) -> Result<
     ring.release(tree.writer.map())?;
     tree.writer.end();
     draft.publish(place)?;
-    plan.shared.serve(vrift_core::vdir::open(place, geteuid().as_raw()).ok());
+    plan.shared.serve(vdir::open(place, geteuid().as_raw()).ok());
     tracing::info!("VDir of {} entries after {:?}", tree.writer.live(), began.elapsed());
 
     let result =
@@ -184,7 +197,7 @@ fn attend(plan: &Plan, wake: &Wake, tree: &mut Tree, eyes: &Eyes<'_>, valid_unti
         }
         if present.elapsed() >= TICKS[1] {
             present = Instant::now();
-            if !place::is_there(&plan.place) {
+            if matches!(fs::symlink_metadata(&plan.place), Err(e) if e.kind() == io::ErrorKind::NotFound) {
                 tracing::warn!("VDir: somebody removed it; it is made anew");
                 return Ok(Next::Again);
             }
@@ -197,7 +210,7 @@ fn attend(plan: &Plan, wake: &Wake, tree: &mut Tree, eyes: &Eyes<'_>, valid_unti
             tree.writer.begin();
             tree.expire(2 * VALID);
             *valid_until = extend(tree);
-            phase(tree, eyes, false, Vec::new(), &[])?;
+            phase(tree, eyes, false, &[], &[])?;
         }
         let mut numbers = tree.due();
         if asked::any(eyes.questions) {
@@ -222,7 +235,8 @@ fn attend(plan: &Plan, wake: &Wake, tree: &mut Tree, eyes: &Eyes<'_>, valid_unti
                 tops.iter().for_each(|top| tree.admit(top));
             }
             for (n, part) in chunks(numbers).into_iter().enumerate() {
-                phase(tree, eyes, mounted && n == 0, part, if n == 0 { &facts } else { &[] })?;
+                phase(tree, eyes, mounted && n == 0, &part, if n == 0 { &facts } else { &[] })?;
+                recall(plan, tree, &part);
             }
             if tree.is_to_grow() {
                 return Ok(Next::Again);
@@ -240,7 +254,7 @@ fn chunks(numbers: Vec<u32>) -> Vec<Vec<u32>> {
 }
 
 /// Takes notices, then answers questions. See [`vrift_core::vdir`] for why it is done in this order.
-fn phase(tree: &mut Tree, eyes: &Eyes<'_>, mounted: bool, numbers: Vec<u32>, facts: &[Fact]) -> Result<(), Ended> {
+fn phase(tree: &mut Tree, eyes: &Eyes<'_>, mounted: bool, numbers: &[u32], facts: &[Fact]) -> Result<(), Ended> {
     tree.writer.begin();
     eyes.ring.collect(tree.writer.map())?;
     tree.settle()?;
@@ -251,7 +265,7 @@ fn phase(tree: &mut Tree, eyes: &Eyes<'_>, mounted: bool, numbers: Vec<u32>, fac
     if tree.writer.set_doubts_seen(doubts) {
         tree.forget_all();
     }
-    numbers.into_iter().for_each(|number| tree.tell(number));
+    numbers.iter().for_each(|number| tree.tell(*number));
     facts.iter().for_each(|fact| tree.learn(fact));
     for number in tree.open_questions() {
         asked::answered(eyes.questions, number);
@@ -259,6 +273,14 @@ fn phase(tree: &mut Tree, eyes: &Eyes<'_>, mounted: bool, numbers: Vec<u32>, fac
     eyes.ring.release(tree.writer.map())?;
     tree.writer.end();
     Ok(())
+}
+
+/// Looks for the digests of files that were just told, which go into the map in the next phase: readers do not wait for a database.
+fn recall(plan: &Plan, tree: &Tree, numbers: &[u32]) {
+    let Some(known) = &plan.known else { return };
+    let paths = numbers.iter().filter_map(|number| tree.lacks_digest(*number));
+    let files: Vec<KnownFile> = paths.filter_map(|path| known.known_file(&AbsPath::new(&path).ok()?)).collect();
+    plan.shared.learn_all(&files);
 }
 
 /// Lets answers be taken for a while; when to do so again.

@@ -14,6 +14,7 @@ mod shared;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod trees;
 mod watch;
 
 use std::io;
@@ -29,10 +30,12 @@ use vrift_core::identity::ProjectId;
 use vrift_core::paths::AbsPath;
 use vrift_core::settings::Settings;
 
+use super::base::Base;
 use super::notices::Notices;
 use crate::server::Activity;
 use crate::sync::lock;
 pub use shared::{Shared, View};
+pub use trees::Trees;
 
 /// How long the first scan waits: what starts with the daemon is worth more than a map.
 const DELAY: Duration = Duration::from_millis(300);
@@ -64,6 +67,8 @@ pub struct Plan {
     pub notices: Arc<Notices>,
     /// Where look-ups find the map.
     pub shared: Arc<Shared>,
+    /// Where digests of files are found that are told for the first time; for the map of shared trees.
+    pub known: Option<Arc<Base>>,
 }
 
 impl Plan {
@@ -88,6 +93,7 @@ impl Plan {
             activity: Arc::default(),
             notices: Arc::default(),
             shared: Arc::default(),
+            known: None,
         }
     }
 }

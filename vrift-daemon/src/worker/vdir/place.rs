@@ -6,7 +6,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use vrift_core::vdir::{Mem, asked};
+use vrift_core::vdir::{Mem, asked, questions_place};
 
 /// A file that nobody knows of yet, removed on drop unless it was published.
 pub struct Draft {
@@ -55,29 +55,12 @@ impl Drop for Draft {
 ///
 /// # Errors
 /// What the kernel gives.
-pub fn questions(place: &Path) -> io::Result<Mem> {
+pub fn questions(place: &Path) -> io::Result<(Mem, File)> {
     let place = questions_place(place);
     let draft = Draft::new(&place)?;
     nix::fcntl::posix_fallocate(&draft.file, 0, asked::LEN as i64)?;
     let map = Mem::new(draft.file.as_raw_fd(), asked::LEN, true).ok_or_else(io::Error::last_os_error)?;
+    let file = draft.file.try_clone()?;
     draft.publish(&place)?;
-    Ok(map)
-}
-
-/// Whether nobody removed a file of the VDir at `place`.
-pub fn is_there(place: &Path) -> bool {
-    let is_gone = |path: &Path| matches!(fs::symlink_metadata(path), Err(e) if e.kind() == io::ErrorKind::NotFound);
-    !is_gone(place) && !is_gone(&questions_place(place))
-}
-
-/// Removes the files of the VDir at `place`.
-pub fn remove(place: &Path) {
-    let _ = fs::remove_file(place);
-    let _ = fs::remove_file(questions_place(place));
-}
-
-fn questions_place(place: &Path) -> PathBuf {
-    let mut name = place.as_os_str().to_owned();
-    name.push(asked::SUFFIX);
-    name.into()
+    Ok((map, file))
 }

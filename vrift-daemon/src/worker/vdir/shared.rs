@@ -9,7 +9,7 @@ use vrift_core::digest::Digest;
 use vrift_core::paths::AbsPath;
 use vrift_core::vdir::layout::flag;
 use vrift_core::vdir::{Answer, Found, Reader};
-use vrift_core::wire::Stamp;
+use vrift_core::wire::{KnownFile, Stamp};
 
 use super::super::sight::Sight;
 use crate::sync::lock;
@@ -43,6 +43,14 @@ pub struct Fact {
     pub stamp: Stamp,
     /// What is in it.
     pub digest: Digest,
+}
+
+impl Fact {
+    /// Of a file in a shared tree.
+    pub fn of_shared(file: &KnownFile) -> Option<Self> {
+        let path = file.path.as_bytes().strip_prefix(b"/")?.into();
+        Some(Self { path, stamp: file.stamp, digest: file.digest })
+    }
 }
 
 impl Shared {
@@ -81,18 +89,34 @@ impl Shared {
     pub fn view(self: &Arc<Self>, root: &AbsPath) -> Option<View> {
         let reader = lock(&self.reader).clone()?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?.as_secs();
-        (reader.root() == root.as_bytes()).then(|| View { shared: Arc::clone(self), reader, now })
+        (reader.root() == root.as_bytes()).then(|| View { shared: Some(Arc::clone(self)), reader, now })
+    }
+
+    /// Files of shared trees have these digests. Nobody listens where there is no map.
+    pub fn learn_all(&self, files: &[KnownFile]) {
+        if lock(&self.reader).is_none() {
+            return;
+        }
+        let mut facts = lock(&self.facts);
+        let room = MAX_FACTS.saturating_sub(facts.len());
+        facts.extend(files.iter().take(room).filter_map(Fact::of_shared));
     }
 }
 
 /// The map as one look-up sees it.
 pub struct View {
-    shared: Arc<Shared>,
+    /// Whom to tell digests; nobody, where another process keeps the map.
+    shared: Option<Arc<Shared>>,
     reader: Arc<Reader>,
     now: u64,
 }
 
 impl View {
+    /// Of a map that another process keeps.
+    pub(super) fn of_others(reader: Arc<Reader>, now: u64) -> Self {
+        Self { shared: None, reader, now }
+    }
+
     /// What the map says of an absolute path, symbolic links not followed.
     fn find(&self, path: &[u8]) -> Answer<Found> {
         let Some(below) = path.strip_prefix(self.reader.root()).and_then(|rest| rest.strip_prefix(b"/")) else {
@@ -143,11 +167,12 @@ impl View {
 
     /// The file at a path has this content.
     pub fn learn(&self, path: &[u8], sight: &Sight, digest: Digest) {
-        if let Answer::Found(found) = self.find(path)
+        if let Some(shared) = &self.shared
+            && let Answer::Found(found) = self.find(path)
             && found.flags & (flag::STAT | flag::DIGEST) == flag::STAT
             && let Some(below) = path.get(self.reader.root().len() + 1..)
         {
-            let mut facts = lock(&self.shared.facts);
+            let mut facts = lock(&shared.facts);
             if facts.len() < MAX_FACTS {
                 facts.push(Fact { path: below.into(), stamp: sight.stamp, digest });
             }

@@ -8,15 +8,17 @@ pub use shared::Before;
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
+use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Instant;
 
 use nix::sys::inotify::{AddWatchFlags, WatchDescriptor};
 use rustix::fs::{Mode, OFlags, open};
-use vrift_core::vdir::{Capacity, Identity, ROOT_ROOM, Writer};
+use vrift_core::vdir::{Capacity, Identity, ROOT_ROOM, Writer, asked};
 
 use super::Limits;
 use super::list::{Item, Listed, Lister, absolute};
@@ -56,6 +58,8 @@ pub struct Tree {
     later: Vec<(Instant, u32)>,
     /// Entries that may be asked for again.
     open_questions: Vec<u32>,
+    /// The file of questions, and its watch.
+    questions: Option<(File, WatchDescriptor)>,
 }
 
 /// A folder from which on the map says what there is.
@@ -83,6 +87,9 @@ pub enum Ended {
     /// It is the root of all, or too deep.
     #[error("the project's path is no place for one")]
     Unfit,
+    /// Nobody's questions and doubts reach us any more.
+    #[error("somebody changed or removed its map of questions")]
+    Unheard,
     /// The kernel has no io_uring of the kind that is needed, or does not give it to us.
     #[error("io_uring, as of Linux 6.5: {0}")]
     NoRing(io::Error),
@@ -153,6 +160,7 @@ impl Tree {
             holds: HashMap::new(),
             later: Vec::new(),
             open_questions: Vec::new(),
+            questions: None,
         }
     }
 
@@ -179,6 +187,9 @@ impl Tree {
         let Ok(notices) = self.watcher.notices() else { return self.renew() };
         let mut names: HashSet<(u32, Box<[u8]>)> = HashSet::new();
         for Notice { watch, what, name } in notices {
+            if self.questions.as_ref().is_some_and(|(_, questions)| *questions == watch) {
+                return Err(Ended::Unheard);
+            }
             if let Some(next) = self.ways.get(&watch) {
                 // Not by its number: another folder that takes the name may get the number, too.
                 if what.intersects(GONE) || name.as_ref().is_some_and(|name| next.contains(name)) {
@@ -215,6 +226,7 @@ impl Tree {
     /// The root is not there any more.
     pub fn renew(&mut self) -> Result<(), Ended> {
         self.check_way()?;
+        self.check_questions()?;
         for number in self.files.keys().copied().collect::<Vec<_>>() {
             self.forget_stat(number);
         }
@@ -228,6 +240,24 @@ impl Tree {
         }
         self.writer.turn();
         Ok(())
+    }
+
+    /// Ends the map where somebody removes, replaces or changes the file of questions: whoever comes to doubt (see [`asked`]) finds it by
+    /// its name. Readers that have it mapped write to it unnoticed.
+    ///
+    /// # Errors
+    /// That has happened already, or the user has no watches left.
+    pub fn watch_questions(&mut self, file: File) -> Result<(), Ended> {
+        let watch = self.watcher.add_file(file.as_fd())?;
+        self.questions = Some((file, watch));
+        self.check_questions()
+    }
+
+    fn check_questions(&self) -> Result<(), Ended> {
+        let Some((file, _)) = &self.questions else { return Ok(()) };
+        let meta = file.metadata()?;
+        let is_whole = meta.nlink() == 1 && meta.mode() & 0o7777 == 0o600 && meta.len() == asked::LEN as u64;
+        if is_whole { Ok(()) } else { Err(Ended::Unheard) }
     }
 
     /// Entries that may be asked for again since the last time.

@@ -54,6 +54,17 @@ impl Tree {
         }
     }
 
+    /// The absolute path of an entry, if it is a file's whose `stat` is told and whose digest is not.
+    pub fn lacks_digest(&self, number: u32) -> Option<Vec<u8>> {
+        self.items.get(number as usize)?.as_ref()?;
+        let flags = self.writer.flags(number);
+        let told = flags & flag::KIND == flag::FILE && flags & (flag::STAT | flag::DIGEST) == flag::STAT;
+        told.then(|| {
+            let path = self.path(number);
+            self.lister(&path).absolute(&path)
+        })
+    }
+
     /// Entries that are to be tried again now.
     pub fn due(&mut self) -> Vec<u32> {
         let now = Instant::now();

@@ -1,5 +1,7 @@
 //! What the map says, compared with the kernel, while files change in every way.
 
+mod shared;
+
 use std::fs::{self, File, Permissions};
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
@@ -18,6 +20,7 @@ use vrift_core::vdir::{Answer, Found, Reader};
 
 use super::super::sight::{look, look_itself};
 use super::{Limits, Plan, Shared, VDir};
+use shared::keep_shared;
 
 struct Kept {
     dir: tempfile::TempDir,
@@ -30,15 +33,6 @@ struct Kept {
 
 fn keep(base: &Path, fill: impl FnOnce(&Path)) -> Kept {
     start(base, fill, |root| Plan::of_project(ProjectId::new(root, None), root, &Settings::default()))
-}
-
-/// The same, with the tree as one of those that all projects share.
-fn keep_shared(base: &Path, fill: impl FnOnce(&Path)) -> Kept {
-    start(base, fill, |root| {
-        let plan = Plan::of_shared_trees(root.as_path(), &Settings::default());
-        plan.shared.add_top(root.as_bytes());
-        plan
-    })
 }
 
 fn start(base: &Path, fill: impl FnOnce(&Path), plan: impl FnOnce(&AbsPath) -> Plan) -> Kept {
@@ -343,81 +337,4 @@ fn a_root_that_is_made_anew_is_another_one() {
         }
         drop(shell);
     }
-}
-
-#[test]
-fn shared_trees_are_told_of_folder_by_folder() {
-    let kept = keep_shared(&std::env::temp_dir(), |root| {
-        fs::create_dir_all(root.join("crate-1.0/src")).expect("creates");
-        fs::write(root.join("crate-1.0/src/lib.rs"), "").expect("writes");
-        fs::write(root.join("CACHEDIR.TAG"), "").expect("writes");
-        fs::create_dir_all(root.join("closed/in")).expect("creates");
-        fs::set_permissions(root.join("closed"), Permissions::from_mode(0o300)).expect("chmod");
-    });
-    // Above a tree the map knows what leads to it, and nothing else.
-    let root = kept.below("");
-    let above = &root[..root.iter().rposition(|c| *c == b'/').expect("deep")];
-    assert!(matches!(kept.reader.look(above, now()), Answer::Found(_)));
-    assert_eq!(kept.reader.look(&[above, b"/none"].concat(), now()), Answer::Unknown);
-    assert_eq!(kept.reader.look(b"none", now()), Answer::Unknown);
-    assert!(matches!(kept.look(""), Answer::Found(_)));
-    assert_eq!(kept.look("none"), Answer::Unknown, "nobody has asked yet");
-    wait_for(|| kept.compare("crate-1.0/src/lib.rs").then_some(()));
-    for path in ["none", "crate-1.0/none/at/all", "crate-1.0/src/none"] {
-        wait_for(|| (kept.look(path) == Answer::Fails(2)).then_some(()));
-    }
-    wait_for(|| kept.compare("crate-1.0/src").then_some(()));
-    if !geteuid().is_root() {
-        std::thread::sleep(Duration::from_millis(200));
-        assert_eq!(kept.look("closed/none"), Answer::Unknown);
-    }
-    fs::set_permissions(kept.path("closed"), Permissions::from_mode(0o700)).expect("chmod");
-    fs::rename(kept.path("crate-1.0"), kept.path("crate-2.0")).expect("renames");
-    assert!(!matches!(kept.look("crate-1.0/src/lib.rs"), Answer::Found(_)), "as soon as the rename has returned");
-    wait_for(|| (kept.look("crate-1.0/src/lib.rs") == Answer::Fails(2)).then_some(()));
-    wait_for(|| kept.compare("crate-2.0/src/lib.rs").then_some(()));
-}
-
-#[test]
-fn a_shared_tree_that_is_moved_or_comes_later_is_known_where_it_is() {
-    let above = tempfile::tempdir().expect("tempdir");
-    let kept = keep_shared(above.path(), |root| fs::write(root.join("x"), "").expect("writes"));
-    wait_for(|| kept.compare("x").then_some(()));
-    let (root, elsewhere) = (kept.path(""), above.path().canonicalize().expect("there").join("elsewhere"));
-    fs::rename(&root, &elsewhere).expect("renames");
-    assert!(!matches!(kept.look("x"), Answer::Found(_)), "as soon as the rename has returned");
-    fs::rename(&elsewhere, &root).expect("renames");
-    let reader = kept.next_reader();
-    let path = kept.below("x");
-    wait_for(|| matches!(reader.look(&path, now()), Answer::Found(_)).then_some(()));
-    let later = tempfile::tempdir().expect("tempdir");
-    let folder = later.path().canonicalize().expect("there");
-    fs::write(folder.join("y"), "").expect("writes");
-    kept.shared.add_top(folder.as_os_str().as_bytes());
-    // One inside another, or what is no folder, changes nothing.
-    kept.shared.add_top(folder.join("y").as_os_str().as_bytes());
-    kept.shared.add_top(b"/");
-    let path = folder.join("y").into_os_string().into_encoded_bytes()[1..].to_vec();
-    wait_for(|| matches!(reader.look(&path, now()), Answer::Found(_)).then_some(()));
-}
-
-#[test]
-fn a_map_of_shared_trees_grows_and_keeps_what_it_knew() {
-    let kept = keep_shared(&std::env::temp_dir(), |root| {
-        fs::write(root.join("first"), "").expect("writes");
-        fs::create_dir(root.join("many")).expect("creates");
-        for n in 0..9000 {
-            fs::write(root.join(format!("many/{n}")), "").expect("writes");
-        }
-    });
-    wait_for(|| kept.compare("first").then_some(()));
-    let asked = kept.look("many/none");
-    assert_eq!(asked, Answer::Unknown);
-    wait_for(|| kept.reader.has_ended().then_some(()));
-    let reader = kept.next_reader();
-    let first = reader.look(&kept.below("first"), now());
-    assert!(matches!(first, Answer::Found(found) if found.flags & flag::STAT != 0), "{first:?}");
-    let (many, none) = (kept.below("many/8999"), kept.below("many/none"));
-    wait_for(|| matches!(reader.look(&many, now()), Answer::Found(_)).then_some(()));
-    assert_eq!(reader.look(&none, now()), Answer::Fails(2));
 }
