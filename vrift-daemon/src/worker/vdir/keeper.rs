@@ -40,8 +40,8 @@ const SOON: u32 = 10;
 /// Before a map of shared trees is made again, where the way to one changed.
 const MOVED: Duration = Duration::from_secs(1);
 
-/// Before another attempt, where the map of questions was removed.
-const UNHEARD: Duration = Duration::from_millis(100);
+/// Before another attempt, where somebody meddled with the files.
+const MEDDLED: Duration = Duration::from_millis(100);
 
 /// Before another attempt, where there could be no VDir.
 const RETRY: Duration = Duration::from_secs(60);
@@ -88,9 +88,9 @@ pub fn keep(plan: &Plan, wake: &Wake) {
                 }
                 continue;
             }
-            Err(Ended::Unheard) => {
-                tracing::warn!("VDir: somebody changed or removed its questions; it is made anew");
-                if !wake.sleep(UNHEARD) {
+            Err(ended @ Ended::Meddled) => {
+                tracing::warn!("VDir: {ended}; it is made anew");
+                if !wake.sleep(MEDDLED) {
                     break;
                 }
                 continue;
@@ -133,7 +133,7 @@ fn serve(plan: &Plan, place: &Path, wake: &Wake, before: &mut Before) -> Result<
         b"" => Tree::on_demand(&ground, &draft, &plan.shared.tops(), std::mem::take(before))?,
         _ => Tree::scan(&ground, &draft)?,
     };
-    tree.watch_questions(questions_file)?;
+    tree.watch_own(questions_file)?;
     let mount_events = PollFlags::POLLPRI | PollFlags::POLLERR;
     let ring = {
         let notices = tree.notices();
@@ -147,12 +147,13 @@ fn serve(plan: &Plan, place: &Path, wake: &Wake, before: &mut Before) -> Result<
     tree.writer.set_state(state::SERVING);
     ring.release(tree.writer.map())?;
     tree.writer.end();
-    draft.publish(place)?;
-    plan.shared.serve(vdir::open(place, geteuid().as_raw()).ok());
-    tracing::info!("VDir of {} entries after {:?}", tree.writer.live(), began.elapsed());
-
-    let result =
-        attend(plan, wake, &mut tree, &Eyes { ring: &ring, mounts: &mounts_again, questions: &questions }, &mut valid_until);
+    // From here on there may be readers: however it ends, they are told.
+    let published = draft.publish(place).map_err(Ended::from).and_then(|file| tree.watch_own(file));
+    let result = published.and_then(|()| {
+        plan.shared.serve(vdir::open(place, geteuid().as_raw()).ok());
+        tracing::info!("VDir of {} entries after {:?}", tree.writer.live(), began.elapsed());
+        attend(plan, wake, &mut tree, &Eyes { ring: &ring, mounts: &mounts_again, questions: &questions }, &mut valid_until)
+    });
     plan.shared.serve(None);
     tree.writer.begin();
     if plan.root.is_empty() {
@@ -172,7 +173,6 @@ struct Eyes<'a> {
 fn attend(plan: &Plan, wake: &Wake, tree: &mut Tree, eyes: &Eyes<'_>, valid_until: &mut Instant) -> Result<Next, Ended> {
     let mut lively = Instant::now();
     let mut soon = 0_u32;
-    let mut present = Instant::now();
     loop {
         if plan.activity.connections() > 0 {
             lively = Instant::now();
@@ -194,13 +194,6 @@ fn attend(plan: &Plan, wake: &Wake, tree: &mut Tree, eyes: &Eyes<'_>, valid_unti
         };
         if wake.stop.load(Ordering::Acquire) {
             return Ok(Next::End);
-        }
-        if present.elapsed() >= TICKS[1] {
-            present = Instant::now();
-            if matches!(fs::symlink_metadata(&plan.place), Err(e) if e.kind() == io::ErrorKind::NotFound) {
-                tracing::warn!("VDir: somebody removed it; it is made anew");
-                return Ok(Next::Again);
-            }
         }
         if asked::take_damage(eyes.questions) {
             tracing::warn!("VDir: damage was found; it is made anew");

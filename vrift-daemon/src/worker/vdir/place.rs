@@ -32,14 +32,15 @@ impl Draft {
         Ok(Self { file, path, published: false })
     }
 
-    /// Puts it at `place`, over what was there.
+    /// Puts it at `place`, over what was there. Returns it, still open.
     ///
     /// # Errors
     /// What the kernel gives.
-    pub fn publish(mut self, place: &Path) -> io::Result<()> {
+    pub fn publish(mut self, place: &Path) -> io::Result<File> {
+        let file = self.file.try_clone()?;
         fs::rename(&self.path, place)?;
         self.published = true;
-        Ok(())
+        Ok(file)
     }
 }
 
@@ -60,7 +61,5 @@ pub fn questions(place: &Path) -> io::Result<(Mem, File)> {
     let draft = Draft::new(&place)?;
     nix::fcntl::posix_fallocate(&draft.file, 0, asked::LEN as i64)?;
     let map = Mem::new(draft.file.as_raw_fd(), asked::LEN, true).ok_or_else(io::Error::last_os_error)?;
-    let file = draft.file.try_clone()?;
-    draft.publish(&place)?;
-    Ok((map, file))
+    Ok((map, draft.publish(&place)?))
 }

@@ -18,7 +18,7 @@ use std::time::Instant;
 
 use nix::sys::inotify::{AddWatchFlags, WatchDescriptor};
 use rustix::fs::{Mode, OFlags, open};
-use vrift_core::vdir::{Capacity, Identity, ROOT_ROOM, Writer, asked};
+use vrift_core::vdir::{Capacity, Identity, ROOT_ROOM, Writer};
 
 use super::Limits;
 use super::list::{Item, Listed, Lister, absolute};
@@ -58,8 +58,8 @@ pub struct Tree {
     later: Vec<(Instant, u32)>,
     /// Entries that may be asked for again.
     open_questions: Vec<u32>,
-    /// The file of questions, and its watch.
-    questions: Option<(File, WatchDescriptor)>,
+    /// The map's own files, and their watches.
+    own: Vec<(File, WatchDescriptor)>,
 }
 
 /// A folder from which on the map says what there is.
@@ -87,9 +87,9 @@ pub enum Ended {
     /// It is the root of all, or too deep.
     #[error("the project's path is no place for one")]
     Unfit,
-    /// Nobody's questions and doubts reach us any more.
-    #[error("somebody changed or removed its map of questions")]
-    Unheard,
+    /// What readers look for, or write to, is not ours any more.
+    #[error("somebody changed or removed a file of it")]
+    Meddled,
     /// The kernel has no io_uring of the kind that is needed, or does not give it to us.
     #[error("io_uring, as of Linux 6.5: {0}")]
     NoRing(io::Error),
@@ -160,7 +160,7 @@ impl Tree {
             holds: HashMap::new(),
             later: Vec::new(),
             open_questions: Vec::new(),
-            questions: None,
+            own: Vec::new(),
         }
     }
 
@@ -187,8 +187,8 @@ impl Tree {
         let Ok(notices) = self.watcher.notices() else { return self.renew() };
         let mut names: HashSet<(u32, Box<[u8]>)> = HashSet::new();
         for Notice { watch, what, name } in notices {
-            if self.questions.as_ref().is_some_and(|(_, questions)| *questions == watch) {
-                return Err(Ended::Unheard);
+            if self.own.iter().any(|(_, own)| *own == watch) {
+                return Err(Ended::Meddled);
             }
             if let Some(next) = self.ways.get(&watch) {
                 // Not by its number: another folder that takes the name may get the number, too.
@@ -226,7 +226,7 @@ impl Tree {
     /// The root is not there any more.
     pub fn renew(&mut self) -> Result<(), Ended> {
         self.check_way()?;
-        self.check_questions()?;
+        self.check_own()?;
         for number in self.files.keys().copied().collect::<Vec<_>>() {
             self.forget_stat(number);
         }
@@ -242,22 +242,25 @@ impl Tree {
         Ok(())
     }
 
-    /// Ends the map where somebody removes, replaces or changes the file of questions: whoever comes to doubt (see [`asked`]) finds it by
-    /// its name. Readers that have it mapped write to it unnoticed.
+    /// Ends the map where somebody removes, replaces or changes a file of it: whoever comes to doubt (see [`vrift_core::vdir::asked`])
+    /// finds the questions by their name, as new readers find the map. What is written through a mapping goes unnoticed.
     ///
     /// # Errors
     /// That has happened already, or the user has no watches left.
-    pub fn watch_questions(&mut self, file: File) -> Result<(), Ended> {
+    pub fn watch_own(&mut self, file: File) -> Result<(), Ended> {
         let watch = self.watcher.add_file(file.as_fd())?;
-        self.questions = Some((file, watch));
-        self.check_questions()
+        self.own.push((file, watch));
+        self.check_own()
     }
 
-    fn check_questions(&self) -> Result<(), Ended> {
-        let Some((file, _)) = &self.questions else { return Ok(()) };
-        let meta = file.metadata()?;
-        let is_whole = meta.nlink() == 1 && meta.mode() & 0o7777 == 0o600 && meta.len() == asked::LEN as u64;
-        if is_whole { Ok(()) } else { Err(Ended::Unheard) }
+    fn check_own(&self) -> Result<(), Ended> {
+        for (file, _) in &self.own {
+            let meta = file.metadata()?;
+            if meta.nlink() != 1 || meta.mode() & 0o7777 != 0o600 {
+                return Err(Ended::Meddled);
+            }
+        }
+        Ok(())
     }
 
     /// Entries that may be asked for again since the last time.
