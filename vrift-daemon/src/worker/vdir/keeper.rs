@@ -21,6 +21,7 @@ use super::Plan;
 use super::place::{self, Draft};
 use super::shared::Fact;
 use super::tree::{Before, Ended, Ground, Tree};
+use crate::worker::sight::as_path;
 
 /// How long answers may be taken behind the last time that the keeper was seen.
 const VALID: Duration = Duration::from_secs(3600);
@@ -37,7 +38,7 @@ const PAUSE: Duration = Duration::from_millis(2);
 /// Of how many ticks only a tenth is waited for, behind a question about a shared tree.
 const SOON: u32 = 10;
 
-/// Before a map of shared trees is made again, where the way to one changed.
+/// Before a map is made again, where the way to a tree changed.
 const MOVED: Duration = Duration::from_secs(1);
 
 /// Before another attempt, where somebody meddled with the files.
@@ -81,8 +82,9 @@ pub fn keep(plan: &Plan, wake: &Wake) {
         match serve(plan, &place, wake, &mut before) {
             Ok(Next::End) => break,
             Ok(Next::Again) => continue,
-            Err(Ended::Moved) if plan.root.is_empty() => {
-                tracing::info!("the way to a shared tree changed");
+            // A worker whose project is elsewhere ends; one that misread a damaged map does not.
+            Err(Ended::Moved) if plan.root.is_empty() || as_path(&plan.root).is_dir() => {
+                tracing::info!("the way to a tree changed");
                 if !wake.sleep(MOVED) {
                     break;
                 }
