@@ -139,7 +139,6 @@ impl Prepared {
 pub fn run(env: &TestEnv, plan: &Plan) -> Result<Outcome> {
     let prepared = Prepared::new(env, plan)?;
     if plan.shared {
-        keep_shared_trees(env)?;
         prepared.with_places(env.cmd_in("vrift", &prepared.root)).args(["run", "--", "true"]).ok()?;
         wait_for_map(&base_place(env))?;
     }
@@ -182,14 +181,6 @@ pub fn wait_for_map(place: &Path) -> Result {
         std::thread::sleep(Duration::from_millis(5));
     }
     Ok(())
-}
-
-/// Has a map of shared trees kept, which is not so by itself.
-///
-/// # Errors
-/// It cannot be set.
-pub fn keep_shared_trees(env: &TestEnv) -> Result {
-    env.vrift().args(["config", "set", "vdir.base", "true"]).ok().map(drop)
 }
 
 /// Where the map of shared trees of this environment is.

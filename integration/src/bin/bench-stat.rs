@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, ensure};
 use integration::bench::map::Map;
 use integration::bench::{Options, Report, median, millis, ratio};
-use integration::differential::{base_place, keep_shared_trees, wait_for_map, wait_for_vdir};
+use integration::differential::{base_place, wait_for_map, wait_for_vdir};
 use integration::env::TestEnv;
 use integration::{Result, host};
 
@@ -35,7 +35,6 @@ fn micros(ns: f64) -> String {
 /// Kernel and shim, in one process and in turn.
 fn through_the_shim(report: &mut Report, runs: usize) -> Result {
     let env = TestEnv::new()?;
-    keep_shared_trees(&env)?;
     let tools = env.checkout("tools")?;
     let source = host::data("bench-stat.c").display().to_string();
     tools.sh(&format!("cc -w -O2 -pthread -o bench '{source}'")).ok()?;

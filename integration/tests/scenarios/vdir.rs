@@ -8,9 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::ensure;
 use integration::Result;
-use integration::differential::{
-    Outcome, Plan, Prepared, base_place, incoherent_shim, keep_shared_trees, project_place, run, wait_for_map,
-};
+use integration::differential::{Outcome, Plan, Prepared, base_place, incoherent_shim, project_place, run, wait_for_map};
 use integration::env::TestEnv;
 use integration::host;
 
@@ -61,9 +59,6 @@ fn with_shared_memory(mounts: &str, shared: bool) -> Result<Option<Outcome>> {
     let env = TestEnv::new()?;
     let plan = Plan { shared, ..plan(100_000)? };
     let prepared = Prepared::new(&env, &plan)?;
-    if shared {
-        keep_shared_trees(&env)?;
-    }
     let possible = env.cmd_in("unshare", env.path()).args(["-m", "sh", "-ec", "mount -t tmpfs none /mnt"]).run();
     if !host::is_root() || !possible.is_ok_and(|done| done.status.success()) {
         return Ok(None);
@@ -165,7 +160,6 @@ fn a_file_that_is_no_map_of_shared_trees_is_not_believed() -> Result {
     let env = TestEnv::new()?;
     let project = env.checkout("project")?;
     project.write("Cargo.toml", "[workspace]\n")?;
-    keep_shared_trees(&env)?;
     let place = base_place(&env);
     let ls = || project.cmd("vrift").args(["run", "--", "ls", "-lR", "/usr/include"]).ok();
     let plain = project.cmd("ls").args(["-lR", "/usr/include"]).ok()?.stdout;

@@ -108,7 +108,7 @@ pub const KEYS: &[Key] = &[
         name: "vdir.base",
         kind: ValueKind::Bool,
         per_project: false,
-        default: "false",
+        default: "true",
         help: "Keep a map of the trees that all projects share (toolchains, the registry, /usr); vriftd reads it when it starts.",
     },
     Key {

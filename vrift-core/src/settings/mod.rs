@@ -119,7 +119,7 @@ impl Default for Settings {
             vdir: true,
             vdir_size: layout::MAX_LEN,
             vdir_files: layout::MAX_ENTRIES,
-            vdir_base: false,
+            vdir_base: true,
             vdirs: 32,
             vdirs_size: 8 << 30,
             staging_size: 10 << 30,
