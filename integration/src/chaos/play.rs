@@ -245,7 +245,8 @@ impl<'e> Play<'e> {
             place.checkout.cargo("build").judged()?.nothing_ran()?;
             sites.push(Site { dir: place.checkout.dir().to_owned(), files: Vec::new(), same: true });
         }
-        let homes = [Some(self.env.vrift_home()), self.disk.as_ref().map(|disk| disk.join("home"))];
+        let reference = stage::reference_home(self.env);
+        let homes = [Some(self.env.vrift_home()), Some(reference), self.disk.as_ref().map(|disk| disk.join("home"))];
         for home in homes.into_iter().flatten() {
             stage::at_home(self.env.vrift().args(["stop", "--all"]), &home).ok()?;
         }

@@ -118,7 +118,8 @@ impl<'e> Place<'e> {
     }
 }
 
-fn reference_home(env: &TestEnv) -> PathBuf {
+/// The state folder of the builds from which it is known what others must come to.
+pub fn reference_home(env: &TestEnv) -> PathBuf {
     env.path().join("reference")
 }
 
