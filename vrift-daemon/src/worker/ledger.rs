@@ -135,7 +135,7 @@ impl Ledger {
     pub fn looked_up(&self, session: &str, took: Duration, entry: NewEntry) -> EntryId {
         let mut inner = lock(&self.inner);
         let us = took.as_micros().try_into().unwrap_or(u64::MAX);
-        let NewEntry { label, outcome, reason, paths, saved_cpu_us } = entry;
+        let NewEntry { label, outcome, reason, paths, saved_cpu_us, nested } = entry;
         inner.count(session, |sum| {
             sum.lookups += 1;
             sum.lookup_us += us;
@@ -146,6 +146,8 @@ impl Ledger {
                 }
                 // Counted when it was run.
                 Outcome::Miss => {}
+                // The enclosing action is what counts.
+                Outcome::Uncached if nested => {}
                 Outcome::Uncached => sum.add_uncached(&reason),
             }
         });
@@ -179,8 +181,13 @@ impl Ledger {
 
     /// A run was not stored, and why. `id` is its look-up, where that is known.
     pub fn not_stored(&self, session: &str, id: Option<EntryId>, reason: &str) {
+        lock(&self.inner).count(session, |sum| sum.add_uncached(reason));
+        self.part_not_stored(id, reason);
+    }
+
+    /// The same for a part of another action, which is counted by itself.
+    pub fn part_not_stored(&self, id: Option<EntryId>, reason: &str) {
         let mut inner = lock(&self.inner);
-        inner.count(session, |sum| sum.add_uncached(reason));
         if let Some(id) = id {
             inner.edit(id, |why| {
                 why.outcome = Outcome::Uncached.name().to_owned();
@@ -247,6 +254,8 @@ pub struct NewEntry {
     pub paths: String,
     /// Of a hit: the time that its run took.
     pub saved_cpu_us: u64,
+    /// It is a part of another action.
+    pub nested: bool,
 }
 
 impl Inner {
@@ -336,7 +345,14 @@ mod tests {
     }
 
     fn entry(label: &str, outcome: Outcome) -> NewEntry {
-        NewEntry { label: label.to_owned(), outcome, reason: "why".to_owned(), paths: "src/lib.rs".to_owned(), saved_cpu_us: 7 }
+        NewEntry {
+            label: label.to_owned(),
+            outcome,
+            reason: "why".to_owned(),
+            paths: "src/lib.rs".to_owned(),
+            saved_cpu_us: 7,
+            nested: false,
+        }
     }
 
     #[test]
@@ -374,6 +390,19 @@ mod tests {
         ledger.not_stored("s", None, "it could not be restored");
         let sum = ledger.session("s");
         assert_eq!((sum.hits, sum.uncached, sum.saved_cpu_us), (0, 1, 0));
+    }
+
+    #[test]
+    fn of_parts_those_count_that_are_stored() {
+        let ledger = settled(None);
+        let looked_up = |outcome| ledger.looked_up("s", Duration::ZERO, NewEntry { nested: true, ..entry("a", outcome) });
+        looked_up(Outcome::Hit);
+        looked_up(Outcome::Uncached);
+        let part = looked_up(Outcome::Miss);
+        ledger.part_not_stored(Some(part), "it failed");
+        let sum = ledger.session("s");
+        assert_eq!((sum.hits, sum.misses, sum.uncached), (1, 0, 0));
+        assert!(ledger.why("a", 1)[0].reason.ends_with("not stored: it failed"));
     }
 
     #[test]
