@@ -40,6 +40,8 @@ pub enum Outcome {
     Miss,
     /// Run and not stored.
     Uncached,
+    /// The same, of a part of another action: that one is what counts.
+    Part,
 }
 
 impl Outcome {
@@ -47,7 +49,7 @@ impl Outcome {
         match self {
             Self::Hit => "hit",
             Self::Miss => "miss",
-            Self::Uncached => "uncached",
+            Self::Uncached | Self::Part => "uncached",
         }
     }
 }
@@ -135,7 +137,7 @@ impl Ledger {
     pub fn looked_up(&self, session: &str, took: Duration, entry: NewEntry) -> EntryId {
         let mut inner = lock(&self.inner);
         let us = took.as_micros().try_into().unwrap_or(u64::MAX);
-        let NewEntry { label, outcome, reason, paths, saved_cpu_us, nested } = entry;
+        let NewEntry { label, outcome, reason, paths, saved_cpu_us } = entry;
         inner.count(session, |sum| {
             sum.lookups += 1;
             sum.lookup_us += us;
@@ -145,9 +147,7 @@ impl Ledger {
                     sum.saved_cpu_us += saved_cpu_us;
                 }
                 // Counted when it was run.
-                Outcome::Miss => {}
-                // The enclosing action is what counts.
-                Outcome::Uncached if nested => {}
+                Outcome::Miss | Outcome::Part => {}
                 Outcome::Uncached => sum.add_uncached(&reason),
             }
         });
@@ -254,8 +254,6 @@ pub struct NewEntry {
     pub paths: String,
     /// Of a hit: the time that its run took.
     pub saved_cpu_us: u64,
-    /// It is a part of another action.
-    pub nested: bool,
 }
 
 impl Inner {
@@ -345,14 +343,7 @@ mod tests {
     }
 
     fn entry(label: &str, outcome: Outcome) -> NewEntry {
-        NewEntry {
-            label: label.to_owned(),
-            outcome,
-            reason: "why".to_owned(),
-            paths: "src/lib.rs".to_owned(),
-            saved_cpu_us: 7,
-            nested: false,
-        }
+        NewEntry { label: label.to_owned(), outcome, reason: "why".to_owned(), paths: "src/lib.rs".to_owned(), saved_cpu_us: 7 }
     }
 
     #[test]
@@ -390,19 +381,10 @@ mod tests {
         ledger.not_stored("s", None, "it could not be restored");
         let sum = ledger.session("s");
         assert_eq!((sum.hits, sum.uncached, sum.saved_cpu_us), (0, 1, 0));
-    }
-
-    #[test]
-    fn of_parts_those_count_that_are_stored() {
-        let ledger = settled(None);
-        let looked_up = |outcome| ledger.looked_up("s", Duration::ZERO, NewEntry { nested: true, ..entry("a", outcome) });
-        looked_up(Outcome::Hit);
-        looked_up(Outcome::Uncached);
-        let part = looked_up(Outcome::Miss);
+        // Of a part of another action neither counts.
+        let part = ledger.looked_up("p", Duration::ZERO, entry("a", Outcome::Part));
         ledger.part_not_stored(Some(part), "it failed");
-        let sum = ledger.session("s");
-        assert_eq!((sum.hits, sum.misses, sum.uncached), (1, 0, 0));
-        assert!(ledger.why("a", 1)[0].reason.ends_with("not stored: it failed"));
+        assert_eq!((ledger.session("p").lookups, ledger.session("p").uncached), (1, 0));
     }
 
     #[test]

@@ -48,8 +48,8 @@ pub fn lookup(worker: &Worker, session: &mut Session, params: LookupParams) -> L
     let ledger = |outcome, reason: &str, saved_cpu_us| -> EntryId {
         // Of a hit they are named once the answer is sent.
         let paths = if outcome == Outcome::Hit { String::new() } else { named_paths(&params) };
-        let (label, reason, nested) = (label.clone(), reason.to_owned(), params.nested);
-        let entry = NewEntry { label, outcome, reason, paths, saved_cpu_us, nested };
+        let outcome = if params.nested && outcome == Outcome::Uncached { Outcome::Part } else { outcome };
+        let entry = NewEntry { label: label.clone(), outcome, reason: reason.to_owned(), paths, saved_cpu_us };
         worker.ledger.looked_up(&params.session, began.elapsed(), entry)
     };
     for root in [Root::Target, Root::Tmp] {

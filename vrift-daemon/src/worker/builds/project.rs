@@ -139,7 +139,6 @@ fn ledger_entry(worker: &Worker, command: &LookupParams, result: &Candidate, beg
         reason: "nothing that it depends on has changed".to_owned(),
         paths: lookup::named_paths(command),
         saved_cpu_us: result.record.cpu_us,
-        nested: false,
     };
     worker.ledger.looked_up(&command.session, began.elapsed(), entry);
 }
