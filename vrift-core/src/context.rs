@@ -54,17 +54,19 @@ pub enum Field {
     Script = 18,
     /// Where the map of shared trees is, or will be; empty where there is to be none.
     Base = 19,
+    /// Inside an action that runs inside another one: the arena of that one, which hears of everything as well. Else empty.
+    Outer = 20,
 }
 
 /// How many fields there are.
-pub const FIELDS: usize = 20;
+pub const FIELDS: usize = 21;
 
 /// Letters of [`Field::Mode`].
 pub mod mode {
     /// `getcwd` answers `/proc/self/cwd` until a library from outside the toolchain is loaded (see docs/formats.md,
     /// "Portable debug information").
     pub const PORTABLE_CWD: u8 = b'c';
-    /// Programs worth caching become actions of their own inside the enclosing one.
+    /// Inside an action: C compilers become actions of their own. Front ends set it, and it means nothing outside of actions.
     pub const NESTED: u8 = b'n';
     /// Compilers get no prefix maps.
     pub const NO_PREFIX_MAP: u8 = b'm';

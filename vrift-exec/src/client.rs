@@ -10,9 +10,12 @@ use serde::de::DeserializeOwned;
 use vrift_core::PROTOCOL_VERSION;
 use vrift_core::context::Field;
 use vrift_core::digest::Digest;
-use vrift_core::wire::{self, AbandonParams, LookupParams, LookupResult, RecordParams, RecordResult, Reply, Request, method};
+use vrift_core::wire::{
+    self, AbandonParams, ConfirmParams, LookupParams, LookupResult, RecordParams, RecordResult, Reply, Request, method,
+};
 
 use crate::command::{self, Command};
+use crate::nested;
 
 /// How long after the start of its session a worker may take to listen. Counted from there, so that a worker that never comes
 /// costs a build this once, and not each of its commands.
@@ -67,8 +70,14 @@ impl Client {
             stdin,
             surroundings: surroundings.to_vec(),
             script: command.context().get(Field::Script).into(),
+            nested: nested::is_inside(command),
         };
         self.call(method::ACTION_LOOKUP, params)
+    }
+
+    /// Whether the result with this key, which was given last, still holds.
+    pub fn confirm(&mut self, key: Digest) -> bool {
+        self.call(method::ACTION_CONFIRM, ConfirmParams { key }).unwrap_or(false)
     }
 
     /// Hands in a result.

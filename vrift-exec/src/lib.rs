@@ -9,6 +9,7 @@
 //! - `stdin`: the data that it is given;
 //! - `addons`: whether a script's tools may call the kernel past libc;
 //! - `restore`: putting a result in place;
+//! - `nested`: commands inside other actions;
 //! - `tracer`: running the program for real and watching it;
 //! - `record`: turning what was seen into inputs and outputs;
 //! - [`plain`]: running the program as if vrift were not there, which is how every failure ends.
@@ -23,6 +24,7 @@ pub mod command;
 mod dates;
 mod dump;
 mod flags;
+mod nested;
 pub mod plain;
 mod record;
 mod restore;
@@ -65,7 +67,7 @@ pub fn run() -> u8 {
             return 1;
         }
     };
-    let Some(mut client) = Client::connect(&command) else { return plain::exec(&command) };
+    let Some(mut client) = Client::connect(&command) else { return unaided(&command) };
     let mut unread = None;
     let stdin = match stdin {
         Input::None => None,
@@ -82,7 +84,7 @@ pub fn run() -> u8 {
                 reason: "it may read from a terminal or a device on standard input".to_owned(),
                 failed_hit: None,
             });
-            return plain::exec(&command);
+            return unaided(&command);
         }
     };
     let found = client.lookup(&command, stdin, &surroundings::of(&command, unread.is_some()));
@@ -93,10 +95,10 @@ pub fn run() -> u8 {
         Some(LookupResult::Hit(plan)) => hit(&command, &mut client, &plan),
         Some(LookupResult::Miss(plan)) if command.context_mode(mode::NO_STORE) => {
             abandon(&mut client, &command, &plan, "it was run without storing".to_owned());
-            plain::exec(&command)
+            unaided(&command)
         }
         Some(LookupResult::Miss(plan)) => miss(&command, &mut client, *plan, unread),
-        Some(LookupResult::Uncached { .. }) | None => plain::exec(&command),
+        Some(LookupResult::Uncached { .. }) | None => unaided(&command),
     }
 }
 
@@ -114,17 +116,22 @@ fn tell(command: &Command, found: Option<LookupResult>) -> u8 {
 
 fn hit(command: &Command, client: &mut Client, plan: &HitPlan) -> u8 {
     let cas = Cas::open(command.source.as_path()).vouched_for();
-    match restore::restore(&cas, plan, command) {
+    let restored = match nested::is_inside(command) {
+        // Whatever the reason is, this was no hit.
+        true => nested::restore(&cas, plan, command, client).map_err(|reason| (reason, true)),
+        false => restore::restore(&cas, plan, command).map_err(|error| (error.to_string(), error.is_blob_fault())),
+    };
+    match restored {
         Ok(()) => restore::replay(plan),
-        Err(error) => {
+        Err((reason, failed)) => {
             client.abandon(&AbandonParams {
                 session: command.session.clone(),
                 key: plan.key,
                 label: command.label(),
-                reason: format!("a stored result could not be restored: {error}"),
-                failed_hit: error.is_blob_fault().then_some(plan.action),
+                reason: format!("a stored result could not be restored: {reason}"),
+                failed_hit: failed.then_some(plan.action),
             });
-            plain::exec(command)
+            unaided(command)
         }
     }
 }
@@ -139,7 +146,7 @@ fn miss(command: &Command, client: &mut Client, plan: MissPlan, unread: Option<U
         Ok(finished) => finished,
         Err(error) => {
             abandon(client, command, &plan, format!("could not be traced: {error}"));
-            return plain::exec(command);
+            return unaided(command);
         }
     };
     let recorded = match flags::restore_dep_info(command) {
@@ -159,6 +166,11 @@ fn miss(command: &Command, client: &mut Client, plan: MissPlan, unread: Option<U
         Err(reason) => abandon(client, command, &plan, reason),
     }
     tracer::end_like(finished.status)
+}
+
+/// Runs the command without a result: as a part of the enclosing action, where there is one.
+fn unaided(command: &Command) -> u8 {
+    if nested::is_inside(command) { nested::exec(command) } else { plain::exec(command) }
 }
 
 fn abandon(client: &mut Client, command: &Command, plan: &MissPlan, reason: String) {

@@ -122,7 +122,7 @@ unsafe fn initialise() -> State {
     // SAFETY: as above.
     unsafe { take_preload(context.get(Field::Shim)) };
     crate::cwd::begin();
-    state.trace = attach(context.get(Field::Arena));
+    state.trace = Trace::new(attach(context.get(Field::Arena)), attach(context.get(Field::Outer)));
     state.context = Some(context);
     state
 }
@@ -221,7 +221,7 @@ pub fn environ_place() -> *mut *mut *mut c_char {
     &raw mut environ
 }
 
-fn attach(arena: &[u8]) -> Option<Trace> {
+fn attach(arena: &[u8]) -> Option<Writer> {
     let mut name = [0_u8; 256];
     name.get_mut(..arena.len())?.copy_from_slice(arena);
     if arena.is_empty() || arena.len() >= name.len() {
@@ -235,5 +235,5 @@ fn attach(arena: &[u8]) -> Option<Trace> {
     let len = sys::fstat(fd).map_or(0, |stat| stat.st_size as usize);
     let map = if len == 0 { None } else { SharedMap::new(fd as i32, len) };
     sys::close(fd);
-    Writer::new(map?).ok().map(Trace::new)
+    Writer::new(map?).ok()
 }

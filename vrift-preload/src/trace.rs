@@ -14,14 +14,15 @@ const REMEMBERED: usize = 8192;
 
 static RECENT: [AtomicU64; REMEMBERED] = [const { AtomicU64::new(0) }; REMEMBERED];
 
-/// The arena of the enclosing action.
+/// The arena of the enclosing action and, where that runs inside another one, the arena of that.
 pub struct Trace {
-    writer: Writer,
+    writers: [Option<Writer>; 2],
 }
 
 impl Trace {
-    pub fn new(writer: Writer) -> Self {
-        Self { writer }
+    /// Nothing where there is no arena. Of two of which one cannot be had, that one's action misses this process's sign-in.
+    pub fn new(inner: Option<Writer>, outer: Option<Writer>) -> Option<Self> {
+        (inner.is_some() || outer.is_some()).then_some(Self { writers: [inner, outer] })
     }
 
     /// Reports the process itself: its program and the libraries that the loader has mapped for it.
@@ -93,7 +94,10 @@ impl Trace {
 
     /// An event that is never left out.
     pub fn append(&self, kind: EventKind, flags: u8, errno: u16, aux: u64, pieces: &[&[u8]]) {
-        self.writer.append(sys::getpid(), kind, flags, errno, aux, pieces);
+        let pid = sys::getpid();
+        for writer in self.writers.iter().flatten() {
+            writer.append(pid, kind, flags, errno, aux, pieces);
+        }
     }
 
     fn once(&self, kind: EventKind, flags: u8, errno: u16, aux: u64, pieces: &[&[u8]]) {

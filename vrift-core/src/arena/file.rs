@@ -1,12 +1,22 @@
 //! Creating an arena.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 
 use super::layout::{HEADER_LEN, MAGIC};
 use super::shared::SharedMap;
+use super::writer::Writer;
 use crate::PROTOCOL_VERSION;
+
+/// Opens an arena by its [path](ArenaFile::path), to append to it; `None` where that is not possible.
+pub fn open_arena(path: &[u8]) -> Option<Writer> {
+    let file = File::options().read(true).write(true).open(OsStr::from_bytes(path)).ok()?;
+    let len = usize::try_from(file.metadata().ok()?.len()).ok()?;
+    Writer::new(SharedMap::new(file.as_raw_fd(), len)?).ok()
+}
 
 /// A new arena in a memfd, with its creator's mapping.
 pub struct ArenaFile {

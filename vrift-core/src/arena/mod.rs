@@ -22,7 +22,7 @@ mod shared;
 mod writer;
 
 #[cfg(feature = "std")]
-pub use file::ArenaFile;
+pub use file::{ArenaFile, open_arena};
 pub use layout::{DEFAULT_CAPACITY, HEADER_LEN, MAGIC};
 #[cfg(feature = "std")]
 pub use reader::{Event, Trace, TraceError, read_trace};

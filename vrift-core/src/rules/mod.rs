@@ -20,7 +20,7 @@ pub use label::label;
 pub use places::is_of_the_kernel;
 pub use programs::{
     Enclosing, classify, configures, is_archiver, is_c_compiler, is_c_driver, is_listed, is_mode_attribute, makes_objects,
-    maps_paths,
+    maps_paths, takes_all,
 };
 #[cfg(feature = "std")]
 pub use script::{ScriptRules, is_build_info};

@@ -7,7 +7,7 @@ use crate::tool::Tool;
 pub enum Enclosing {
     /// Outside any action: by Cargo, make or a shell.
     Nothing,
-    /// Inside an action that lets programs become actions of their own.
+    /// Inside an action that lets C compilers become actions of their own.
     Nesting,
     /// Inside an action that takes whatever it runs as a part of itself.
     Whole,
@@ -23,17 +23,17 @@ pub fn classify(program: &[u8], out_dir: bool, enclosing: Enclosing) -> Option<T
         Some(at) => &program[at + 1..],
         None => program,
     };
-    let compiler = match name {
+    if is_c_driver(name) {
+        return Some(Tool::Cc);
+    }
+    if enclosing == Enclosing::Nesting {
+        // What rustc leaves is linked from the store, and Cargo goes by its times: an enclosing action could not tell what is whose.
+        return None;
+    }
+    match name {
         b"rustc" => Some(Tool::Rustc),
         b"rustdoc" => Some(Tool::Rustdoc),
         b"clippy-driver" => Some(Tool::Clippy),
-        _ if is_c_driver(name) => Some(Tool::Cc),
-        _ => None,
-    };
-    if compiler.is_some() || enclosing == Enclosing::Nesting {
-        return compiler;
-    }
-    match name {
         _ if out_dir && name.starts_with(b"build-script-") => Some(Tool::BuildScript),
         b"cc1" | b"cc1plus" => Some(Tool::Cc),
         _ => OTHERS.iter().find(|(names, _)| is_one_of(name, names)).map(|(_, tool)| *tool),
@@ -68,6 +68,15 @@ pub fn configures<'a>(program: &[u8], mut args: impl Iterator<Item = &'a [u8]>) 
         }
         _ => false,
     }
+}
+
+/// Whether executing `program` with these arguments, its name left out, makes a part of the enclosing action in which no program becomes an
+/// action of its own. rustc runs a compiler to link, with arguments that name random files; what a configure script tries out
+/// costs less than a look-up each.
+pub fn takes_all<'a>(program: &[u8], args: impl Iterator<Item = &'a [u8]>) -> bool {
+    const RUST: [&[u8]; 3] = [b"rustc", b"rustdoc", b"clippy-driver"];
+    let name = program.rsplit(|c| *c == b'/').next().unwrap_or(program);
+    RUST.contains(&name) || configures(program, args)
 }
 
 /// Whether setting an extended attribute of this name to so many bytes sets a mode and nothing else: an access control list with the
@@ -197,6 +206,10 @@ mod tests {
         assert!(is_listed(b"protoc/bison", b"/usr/bin/bison") && is_listed(b"protoc", b"protoc"));
         assert!(!is_listed(b"protoc/bison", b"bin/proto") && !is_listed(b"", b"x") && !is_listed(b"a", b"a/"));
         assert_eq!(classify(b"cc", false, Enclosing::Nesting), Some(Tool::Cc));
+        assert_eq!(classify(b"rustc", false, Enclosing::Nesting), None);
+        let args = || [&b"-S"[..], b"."].into_iter();
+        assert!(takes_all(b"/r/bin/rustc", args()) && takes_all(b"./configure", args()) && takes_all(b"cmake", args()));
+        assert!(!takes_all(b"/bin/sh", args()) && !takes_all(b"cargo", args()) && !takes_all(b"cc", args()));
         assert_eq!(classify(b"ar", false, Enclosing::Nesting), None);
         let compiles = |line: &'static str| makes_objects(line.split(' ').map(str::as_bytes));
         for line in ["-c x.o", "-o p x.c", "-S -E x.c", "x.o y.c++ -lz"] {

@@ -41,6 +41,16 @@ pub struct LookupParams {
     /// What settings say of a script's variables and caches; see [`crate::rules::ScriptRules`].
     #[serde(default, skip_serializing_if = "ByteText::is_empty")]
     pub script: ByteText,
+    /// The command runs inside another action: a hit is to name its inputs.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub nested: bool,
+}
+
+/// [`super::method::ACTION_CONFIRM`]. The answer is whether all that the action depends on is as it was: true or false.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ConfirmParams {
+    /// [`HitPlan::key`].
+    pub key: Digest,
 }
 
 /// [`super::method::ACTION_LOOKUP`].
@@ -72,6 +82,9 @@ pub struct HitPlan {
     /// See [`BuildScriptRun`].
     #[serde(default)]
     pub build_script: Option<BuildScriptRun>,
+    /// Of a nested command: what the action looked at, in this checkout. Nothing where that cannot be said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inputs: Option<Vec<InputClaim>>,
 }
 
 /// The build-script run whose `OUT_DIR` a compilation was given, as the worker saw it looked up.

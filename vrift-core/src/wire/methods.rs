@@ -28,6 +28,8 @@ pub mod method {
     pub const GC: &str = "gc";
     /// `vdir_d`: is there a result for this command?
     pub const ACTION_LOOKUP: &str = "action.lookup";
+    /// `vdir_d`: does the result that was given last still hold?
+    pub const ACTION_CONFIRM: &str = "action.confirm";
     /// `vdir_d`: here is the result of a run.
     pub const ACTION_RECORD: &str = "action.record";
     /// `vdir_d`: a run ended without a result to store, or a hit could not be restored.

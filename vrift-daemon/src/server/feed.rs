@@ -8,7 +8,7 @@ use std::os::unix::net::UnixStream;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use vrift_core::wire::{
-    AbandonParams, BuildOpenParams, FilesParams, GcParams, HelloParams, InsertParams, LeaseParams, LookupParams,
+    AbandonParams, BuildOpenParams, ConfirmParams, FilesParams, GcParams, HelloParams, InsertParams, LeaseParams, LookupParams,
     ProjectOpenParams, RecordParams, RpcError, SessionParams, ShutdownParams, TouchParams, WhyParams, method,
 };
 
@@ -54,6 +54,7 @@ impl Service for Parser {
             method::FILES_INSERT => echo::<FilesParams>(call),
             method::GC => echo::<GcParams>(call),
             method::ACTION_LOOKUP => echo::<LookupParams>(call),
+            method::ACTION_CONFIRM => echo::<ConfirmParams>(call),
             method::ACTION_RECORD => echo::<RecordParams>(call),
             method::ACTION_ABANDON => echo::<AbandonParams>(call),
             method::BUILD_OPEN => echo::<BuildOpenParams>(call),

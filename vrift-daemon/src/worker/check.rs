@@ -93,6 +93,11 @@ fn shown(world: &World<'_>, name: &[u8], value: &[u8]) -> String {
     String::from_utf8_lossy(value).into_owned()
 }
 
+/// Whether all files and folders are as they were.
+pub fn inputs_hold(candidate: &Candidate, world: &World<'_>) -> bool {
+    first_input_change(candidate, world).is_none()
+}
+
 fn first_input_change(candidate: &Candidate, world: &World<'_>) -> Option<Change> {
     let mut buffer = Vec::with_capacity(256);
     let mut unread = Vec::new();

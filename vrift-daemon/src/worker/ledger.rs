@@ -40,6 +40,8 @@ pub enum Outcome {
     Miss,
     /// Run and not stored.
     Uncached,
+    /// The same, of a part of another action: that one is what counts.
+    Part,
 }
 
 impl Outcome {
@@ -47,7 +49,7 @@ impl Outcome {
         match self {
             Self::Hit => "hit",
             Self::Miss => "miss",
-            Self::Uncached => "uncached",
+            Self::Uncached | Self::Part => "uncached",
         }
     }
 }
@@ -145,7 +147,7 @@ impl Ledger {
                     sum.saved_cpu_us += saved_cpu_us;
                 }
                 // Counted when it was run.
-                Outcome::Miss => {}
+                Outcome::Miss | Outcome::Part => {}
                 Outcome::Uncached => sum.add_uncached(&reason),
             }
         });
@@ -179,8 +181,13 @@ impl Ledger {
 
     /// A run was not stored, and why. `id` is its look-up, where that is known.
     pub fn not_stored(&self, session: &str, id: Option<EntryId>, reason: &str) {
+        lock(&self.inner).count(session, |sum| sum.add_uncached(reason));
+        self.part_not_stored(id, reason);
+    }
+
+    /// The same for a part of another action, which is counted by itself.
+    pub fn part_not_stored(&self, id: Option<EntryId>, reason: &str) {
         let mut inner = lock(&self.inner);
-        inner.count(session, |sum| sum.add_uncached(reason));
         if let Some(id) = id {
             inner.edit(id, |why| {
                 why.outcome = Outcome::Uncached.name().to_owned();
@@ -374,6 +381,10 @@ mod tests {
         ledger.not_stored("s", None, "it could not be restored");
         let sum = ledger.session("s");
         assert_eq!((sum.hits, sum.uncached, sum.saved_cpu_us), (0, 1, 0));
+        // Of a part of another action neither counts.
+        let part = ledger.looked_up("p", Duration::ZERO, entry("a", Outcome::Part));
+        ledger.part_not_stored(Some(part), "it failed");
+        assert_eq!((ledger.session("p").lookups, ledger.session("p").uncached), (1, 0));
     }
 
     #[test]

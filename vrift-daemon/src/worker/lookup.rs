@@ -18,6 +18,7 @@ use super::fresh::Leftovers;
 use super::key;
 use super::ledger::{EntryId, NewEntry, Outcome};
 use super::nearest;
+use super::nested;
 use super::session::{Pending, Session, Unexplained, Used};
 use super::sight::{Sight, look};
 use super::world::World;
@@ -42,10 +43,12 @@ pub enum Found {
 /// Answers a look-up.
 pub fn lookup(worker: &Worker, session: &mut Session, params: LookupParams) -> LookupResult {
     let began = Instant::now();
+    session.is_nested = params.nested;
     let label = rules::label(params.tool, &params.argv, &params.env);
     let ledger = |outcome, reason: &str, saved_cpu_us| -> EntryId {
         // Of a hit they are named once the answer is sent.
         let paths = if outcome == Outcome::Hit { String::new() } else { named_paths(&params) };
+        let outcome = if params.nested && outcome == Outcome::Uncached { Outcome::Part } else { outcome };
         let entry = NewEntry { label: label.clone(), outcome, reason: reason.to_owned(), paths, saved_cpu_us };
         worker.ledger.looked_up(&params.session, began.elapsed(), entry)
     };
@@ -89,7 +92,9 @@ pub fn lookup(worker: &Worker, session: &mut Session, params: LookupParams) -> L
             if worker.builds.is_open(&params.session) {
                 worker.builds.note(params.clone(), &candidate);
             }
-            let plan = HitPlan { build_script, ..hit(worker, session, &candidate, restoration) };
+            let inputs = if params.nested { nested::looks(&candidate.record, &params.roots) } else { None };
+            session.nested = params.nested.then(|| Box::new(params.clone()));
+            let plan = HitPlan { build_script, inputs, ..hit(worker, session, &candidate, restoration) };
             let entry = ledger(Outcome::Hit, "nothing that it depends on has changed", candidate.record.cpu_us);
             session.used = Some(Used { candidate, entry, command: params });
             LookupResult::Hit(Box::new(plan))
@@ -334,7 +339,7 @@ fn hit(worker: &Worker, session: &mut Session, candidate: &Arc<Candidate>, resto
         }
     }
     session.hit = Some(Arc::clone(candidate));
-    HitPlan { action: candidate.id(), key: candidate.record.key, restore: steps, stdio, build_script: None }
+    HitPlan { action: candidate.id(), key: candidate.record.key, restore: steps, stdio, build_script: None, inputs: None }
 }
 
 #[cfg(test)]

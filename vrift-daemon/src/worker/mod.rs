@@ -30,6 +30,7 @@ mod key;
 mod ledger;
 mod lookup;
 mod nearest;
+mod nested;
 mod notices;
 mod past_libc;
 mod processor;

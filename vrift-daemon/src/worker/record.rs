@@ -35,9 +35,9 @@ pub fn record(worker: &Worker, session: &mut Session, params: RecordParams) -> R
         // The look-up came over another connection; what was seen then is not known here.
         None => (None, None, Before::unknown(), None),
     };
-    let client = params.session.clone();
+    let (client, nested) = (params.session.clone(), session.is_nested);
     let refuse = |reason: String| {
-        worker.ledger.not_stored(&client, entry, &reason);
+        worker.not_stored(nested, &client, entry, &reason);
         RecordResult { stored: false, reason: Some(reason) }
     };
     let record = match build(worker, params, &before) {

@@ -5,14 +5,15 @@ use std::sync::Arc;
 
 use vrift_core::PROTOCOL_VERSION;
 use vrift_core::wire::{
-    AbandonParams, BuildOpenParams, HelloParams, HelloResult, LookupParams, PAST_LIBC, ProjectStatus, RecordParams, RpcError,
-    SessionParams, SessionSummary, ShutdownParams, ShutdownResult, WhyParams, code, method,
+    AbandonParams, BuildOpenParams, ConfirmParams, HelloParams, HelloResult, LookupParams, PAST_LIBC, ProjectStatus,
+    RecordParams, RpcError, SessionParams, SessionSummary, ShutdownParams, ShutdownResult, WhyParams, code, method,
 };
 
 use super::candidates::Candidate;
 use super::courier::Job;
+use super::ledger::EntryId;
 use super::session::{Pending, Session, Used};
-use super::{Worker, builds, lookup, nearest, record};
+use super::{Worker, builds, lookup, nearest, nested, record};
 use crate::server::{Call, Service, error};
 
 /// Answers to one `why`.
@@ -61,7 +62,7 @@ impl Worker {
                 self.forget(&candidate);
             }
         }
-        self.ledger.not_stored(&params.session, entry, &params.reason);
+        self.not_stored(session.is_nested, &params.session, entry, &params.reason);
     }
 
     /// An action whose outputs are not in the store any more is none, here and for everybody.
@@ -92,9 +93,17 @@ impl Worker {
         }
     }
 
+    /// A run was not stored. That one is not which is `nested` in another action says nothing of that one.
+    pub(super) fn not_stored(&self, nested: bool, session: &str, entry: Option<EntryId>, reason: &str) {
+        match nested {
+            true => self.ledger.part_not_stored(entry, reason),
+            false => self.ledger.not_stored(session, entry, reason),
+        }
+    }
+
     /// A run of which no result will come.
-    fn give_up(&self, pending: Pending, reason: &str) {
-        self.ledger.not_stored(&pending.session, Some(pending.entry), reason);
+    fn give_up(&self, pending: Pending, nested: bool, reason: &str) {
+        self.not_stored(nested, &pending.session, Some(pending.entry), reason);
         if let Some(lease) = pending.lease {
             self.courier.take(Job::Release(lease));
         }
@@ -126,18 +135,22 @@ impl Service for Front {
 
     fn call(&self, session: &mut Session, call: &Call<'_>) -> Result<Vec<u8>, RpcError> {
         let worker = &*self.0;
-        // Whoever speaks again has put in place what he was given.
-        session.staged = None;
+        // Whoever speaks again has put in place what he was given, or asks before he does.
+        if call.method != method::ACTION_CONFIRM {
+            session.staged = None;
+        }
         match call.method {
             method::ACTION_LOOKUP => {
                 worker.settle(session);
                 if let Some(pending) = session.pending.take() {
-                    worker.give_up(pending, "the client asked for something else before it had a result");
+                    let nested = session.is_nested;
+                    worker.give_up(pending, nested, "the client asked for something else before it had a result");
                 }
                 let params: LookupParams = call.params()?;
                 check_protocol(params.protocol)?;
                 call.reply(&lookup::lookup(worker, session, params))
             }
+            method::ACTION_CONFIRM => call.reply(&nested::confirm(worker, session, &call.params::<ConfirmParams>()?)),
             method::ACTION_RECORD => {
                 let params: RecordParams = call.params()?;
                 call.reply(&record::record(worker, session, params))
@@ -208,7 +221,7 @@ impl Service for Front {
             staged.roll_back(session.peer);
         }
         if let Some(pending) = session.pending.take() {
-            worker.give_up(pending, "the client ended before it had a result");
+            worker.give_up(pending, session.is_nested, "the client ended before it had a result");
         }
     }
 }

@@ -24,6 +24,10 @@ pub struct Session {
     pub pending: Option<Pending>,
     /// The result that it was given last.
     pub hit: Option<Arc<Candidate>>,
+    /// For which nested command.
+    pub nested: Option<Box<LookupParams>>,
+    /// What it asks for are parts of other actions.
+    pub is_nested: bool,
     /// A result whose use is yet to be noted.
     pub used: Option<Used>,
     /// Where that puts links to blobs.

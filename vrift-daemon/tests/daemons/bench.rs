@@ -151,6 +151,7 @@ impl Client {
             stdin: None,
             surroundings: Vec::new(),
             script: ByteText::default(),
+            nested: false,
         };
         let connection = Connection::connect(socket, SOON).expect("connects");
         Self { connection, root: root.to_owned(), source: source.to_owned(), params }

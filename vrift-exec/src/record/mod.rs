@@ -24,7 +24,7 @@ use vrift_store::Cas;
 
 use crate::command::Command;
 use crate::tracer::Finished;
-use crate::{dates, dump};
+use crate::{dates, dump, nested};
 use outputs::Times;
 
 /// Why a run is not stored: one sentence for `vrift why`.
@@ -45,7 +45,8 @@ pub fn record(command: &Command, plan: MissPlan, finished: &Finished) -> Result<
     if command.tool == Tool::Script {
         script::check_dates(command, trace, &seen)?;
     }
-    let env_closed = programs::examine(command, trace, &seen)?;
+    // Of what was restored inside of it nobody heard which variables it asked for.
+    let env_closed = programs::examine(command, trace, &seen)? || nested::is_around_others(command);
     let env = environment::inputs(command, trace, env_closed);
     let cas = Cas::open(command.source.as_path());
     let times = Times { started_ns: finished.started_ns, own: dates::needs_own_time(command, plan.build_script.as_ref()) };

@@ -30,7 +30,7 @@ pub use kernel::launch;
 use kernel::{Seen, Supervisor};
 
 use crate::command::Command;
-use crate::{flags, plain};
+use crate::{flags, nested, plain};
 
 /// What a run left.
 pub struct Finished {
@@ -56,13 +56,18 @@ pub struct Finished {
 /// # Errors
 /// Where the arena cannot be made or the program not be started; then nothing has run.
 pub fn run(command: &Command, argv: &[ByteText], by_kernel: bool) -> io::Result<Finished> {
+    let context = command.context();
+    if !context.get(Field::Outer).is_empty() {
+        // An arena cannot be added to two.
+        return Err(io::ErrorKind::Unsupported.into());
+    }
     let arena = ArenaFile::create(DEFAULT_CAPACITY)?;
     become_subreaper()?;
     let arena_path = arena.path();
-    let mut child_command = prepare(command, argv, &arena_path, by_kernel);
+    let mut child_command = prepare(command, argv, Some(&arena_path), by_kernel);
     die_with_parent(&mut child_command);
     let mut streams = Streams::open(&mut child_command)?;
-    let mut supervisor = Supervisor::new(&arena_path, arena.file());
+    let mut supervisor = Supervisor::new(&arena_path, arena.file(), context.get(Field::Arena));
     let started_ns = coarse_now();
     let start = Instant::now();
     let mut child = child_command.spawn()?;
@@ -88,8 +93,14 @@ pub fn run(command: &Command, argv: &[ByteText], by_kernel: bool) -> io::Result<
     Ok(Finished { status, stdio, trace: read_trace(arena.map()), started_ns, wall_us, cpu_us: children_cpu_us(), survivors })
 }
 
-/// The program, with the variables that make it sign in; or what executes it where the kernel reports its calls.
-fn prepare(command: &Command, argv: &[ByteText], arena: &str, by_kernel: bool) -> std::process::Command {
+/// The program with the arguments `argv` as a part of the action that this process runs in.
+pub fn prepare_part(command: &Command, argv: &[ByteText]) -> std::process::Command {
+    prepare(command, argv, None, false)
+}
+
+/// The program, with the variables that make it sign in; or what executes it where the kernel reports its calls. `arena` is that
+/// of the program's own action, if it is to be one.
+fn prepare(command: &Command, argv: &[ByteText], arena: Option<&str>, by_kernel: bool) -> std::process::Command {
     let variables = child_variables(command, arena);
     let seen = kernel::seen_by(command.program.as_bytes(), argv.get(1).map(|arg| &arg[..]));
     if seen == Seen::Unseen {
@@ -112,16 +123,22 @@ fn prepare(command: &Command, argv: &[ByteText], arena: &str, by_kernel: bool) -
 }
 
 /// The variables that make the child sign in.
-fn child_variables(command: &Command, arena: &str) -> Vec<(&'static str, Vec<u8>)> {
+fn child_variables(command: &Command, arena: Option<&str>) -> Vec<(&'static str, Vec<u8>)> {
     let context = command.context();
-    // Both are decided for each action. A rustc links by itself: its linker's arguments name random files, and its result is a
-    // part of the whole action.
+    // Both are decided for each action.
     let decided = [mode::NESTED, mode::PORTABLE_CWD];
     let mut modes: Vec<u8> = context.get(Field::Mode).iter().copied().filter(|letter| !decided.contains(letter)).collect();
     if flags::portable_cwd(command) {
         modes.push(mode::PORTABLE_CWD);
     }
-    let value = context.with(Field::Arena, arena.as_bytes()).with(Field::Mode, &modes).encode();
+    if nested::is_around_others(command) {
+        modes.push(mode::NESTED);
+    }
+    let placed = match arena {
+        Some(own) => context.with(Field::Outer, context.get(Field::Arena)).with(Field::Arena, own.as_bytes()),
+        None => context,
+    };
+    let value = placed.with(Field::Mode, &modes).encode();
     let mut preload = context.get(Field::Shim).to_vec();
     if let Some(users) = command.var("LD_PRELOAD").filter(|users| !users.is_empty()) {
         preload.push(b':');

@@ -18,7 +18,7 @@ use crate::state;
 /// `envp` must be null or a NULL-terminated list of strings.
 pub unsafe fn environment(context: &Context<'_>, envp: Strings, room: &mut [u8]) -> Option<Strings> {
     // SAFETY: the caller vouches for `envp`.
-    unsafe { Builder::new(room).environment(context, envp, true) }
+    unsafe { Builder::new(room).environment(context, envp, true, false) }
 }
 
 /// How many bytes [`environment`] needs at most.
@@ -71,7 +71,7 @@ impl<'a> Builder<'a> {
                     let name = self.string(&[b"vrift-exec"])?;
                     let tool = self.string(&[tool.name().as_bytes()])?;
                     let argv = self.list(plain.argv, &[], &[name, tool, program], &[])?;
-                    let envp = self.environment(context, plain.envp, false)?;
+                    let envp = self.environment(context, plain.envp, false, false)?;
                     Some(Plan { path: exec, argv, envp })
                 }
                 Verdict::Watch(_) => {
@@ -79,11 +79,12 @@ impl<'a> Builder<'a> {
                     let (name, mode) = (self.string(&[b"vrift-exec"])?, self.string(&[WATCH.as_bytes()])?);
                     // The path as it is: a script is told it.
                     let argv = self.list(plain.argv, &[], &[name, mode, plain.path], &[])?;
-                    let envp = self.environment(context, plain.envp, false)?;
+                    let envp = self.environment(context, plain.envp, false, false)?;
                     Some(Plan { path: exec, argv, envp })
                 }
                 Verdict::Follow | Verdict::Leave => {
-                    let envp = self.environment(context, plain.envp, true)?;
+                    let takes_all = rules::takes_all(path::bytes(plain.path), arguments(plain.argv));
+                    let envp = self.environment(context, plain.envp, true, takes_all)?;
                     let argv = if wants_maps(context, plain) { self.mapped(context, plain.argv)? } else { plain.argv };
                     Some(Plan { path: plain.path, argv, envp })
                 }
@@ -108,11 +109,12 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// The program's environment with the context and, if asked, this library as the first preload.
-    unsafe fn environment(&mut self, context: &Context<'_>, envp: Strings, preload: bool) -> Option<Strings> {
+    /// The program's environment with the context and, if asked, this library as the first preload. `takes_all`: see
+    /// [`rules::takes_all`].
+    unsafe fn environment(&mut self, context: &Context<'_>, envp: Strings, preload: bool, takes_all: bool) -> Option<Strings> {
         // SAFETY: the caller vouches for `envp`.
         unsafe {
-            let variable = self.context(context)?;
+            let variable = self.context(context, takes_all)?;
             if !preload {
                 return self.list(envp, &[env::CONTEXT.as_bytes()], &[], &[variable]);
             }
@@ -127,7 +129,7 @@ impl<'a> Builder<'a> {
         }
     }
 
-    fn context(&mut self, context: &Context<'_>) -> Option<*const c_char> {
+    fn context(&mut self, context: &Context<'_>, takes_all: bool) -> Option<*const c_char> {
         let start = self.used;
         self.push(env::CONTEXT.as_bytes())?;
         self.push(b"=")?;
@@ -136,8 +138,9 @@ impl<'a> Builder<'a> {
                 self.push(&[SEPARATOR])?;
             }
             if index == Field::Mode as usize {
-                // Meant for this very program.
-                for letter in field.iter().filter(|letter| **letter != mode::PORTABLE_CWD) {
+                // The first is meant for this very program.
+                let ends = |letter: u8| letter == mode::PORTABLE_CWD || (takes_all && letter == mode::NESTED);
+                for letter in field.iter().filter(|letter| !ends(**letter)) {
                     self.push(&[*letter])?;
                 }
             } else {

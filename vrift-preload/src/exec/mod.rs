@@ -5,12 +5,13 @@
 //! | worth an action, by [`vrift_core::rules::classify`] | `vrift-exec <kind> <program> <arguments>` |
 //! | a configure script, or CMake where it makes build files ([`vrift_core::rules::configures`]) | the same, outside actions |
 //! | named in the setting `exec.actions` | the same, outside actions |
+//! | a C compiler inside a script that is an action | the same: an action of its own that tells the script's trace of all that it does |
 //! | named in the setting `exec.never` | itself, without the preload; an enclosing action is not stored |
 //! | a shell that no preload reaches ([`vrift_core::shells`]) | itself; an enclosing action is not stored |
 //! | any other program that no preload reaches, inside an action | `vrift-exec trace <program> <arguments>`, which executes it where the kernel reports its calls |
 //! | one that cannot be followed at all | itself, without the preload; the enclosing action is told |
 //! | outside any action, from the target folder, and no script (a test, `cargo run`) | itself, without the preload: it is the user's own |
-//! | a C compiler inside an action | itself, with an option that keeps the checkout's path out of debug information |
+//! | a C compiler inside any other action | itself, with an option that keeps the checkout's path out of debug information |
 //! | any other | itself, with preload and context |
 
 mod build;

@@ -250,3 +250,20 @@ fn a_file_that_cannot_be_made_says_why() {
     let error = |end| run.event(EventKind::OpenWrite, end);
     assert_eq!((error("/none/new"), error("/p.c/new")), (Some(libc::ENOENT as u16), Some(libc::ENOTDIR as u16)));
 }
+
+/// Of an action inside another one both hear everything, whatever it starts.
+#[test]
+fn both_of_two_actions_hear_everything() {
+    let program = Program::new(
+        r#"
+        #include <fcntl.h>
+        #include <stdlib.h>
+        int main(void) { open("none", O_RDONLY); creat("new", 0644); return system("cat in.txt > out.txt"); }"#,
+    );
+    fs::write(program.path("in.txt"), "text").expect("writes");
+    let (run, outer) = program.run_inside_two();
+    assert!(run.status.success());
+    assert_eq!(run.event(EventKind::OpenRead, "/in.txt"), Some(0));
+    assert!(run.trace.events.iter().filter(|event| event.kind == EventKind::SignIn).count() >= 3);
+    assert_eq!(run.trace.events, outer.events);
+}

@@ -68,7 +68,20 @@ impl Program {
         self.run_with(args, |_| ())
     }
 
-    /// The same, after `prepare` has had its say.
+    /// Runs it inside an action that is inside another one, whose trace comes second.
+    pub fn run_inside_two(&self) -> (Run, Trace) {
+        let outer = ArenaFile::create(8 << 20).expect("creates an arena");
+        let path = outer.path();
+        let run = self.run_with(&[], |command| {
+            let value = command.get_envs().find(|(name, _)| *name == env::CONTEXT).and_then(|(_, value)| value);
+            let value = value.expect("a context").as_bytes().to_vec();
+            let context = Context::parse(&value).expect("parses").with(Field::Outer, path.as_bytes()).encode();
+            command.env(env::CONTEXT, std::ffi::OsStr::from_bytes(&context));
+        });
+        (run, read_trace(outer.map()).expect("a sound trace"))
+    }
+
+    /// The same as [`Program::run`], after `prepare` has had its say.
     pub fn run_with(&self, args: &[&str], prepare: impl FnOnce(&mut Command)) -> Run {
         let arena = ArenaFile::create(8 << 20).expect("creates an arena");
         let arena_path = arena.path();

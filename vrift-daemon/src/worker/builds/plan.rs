@@ -143,6 +143,7 @@ impl Command {
             stdin: None,
             surroundings: Vec::new(),
             script: ByteText::default(),
+            nested: false,
         })
     }
 }

@@ -7,11 +7,11 @@ use std::ffi::{CString, OsString};
 use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::os::fd::AsRawFd;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use vrift_core::arena::{SharedMap, Writer};
+use vrift_core::arena::open_arena;
 use vrift_core::context::{Context, Field};
 use vrift_core::env;
 use vrift_core::event::{EventKind, Untraced};
@@ -27,9 +27,9 @@ pub fn run(args: impl Iterator<Item = OsString>) -> u8 {
     let Some(program) = args.next() else { return 2 };
     let argv: Vec<CString> = args.collect();
     let context = std::env::var_os(env::CONTEXT).map(OsString::into_vec).unwrap_or_default();
-    let arena = Context::parse(&context).map(|context| context.get(Field::Arena)).unwrap_or_default();
-    if enter(arena).is_none() {
-        confess(arena, program.as_bytes());
+    let context = Context::parse(&context).unwrap_or(Context::empty());
+    if enter(context.get(Field::Arena)).is_none() {
+        confess(&context, program.as_bytes());
     }
     let error = execute(&program, &argv);
     eprintln!("vrift-exec: cannot execute `{}`: {error}", program.to_string_lossy());
@@ -66,14 +66,10 @@ fn tell(stream: &mut UnixStream, number: i32) -> Option<()> {
     (answer[0] == supervisor::WELCOME).then_some(())
 }
 
-/// Says in the arena that the program runs unseen.
-fn confess(arena: &[u8], program: &[u8]) {
-    let file = std::fs::OpenOptions::new().read(true).write(true).open(std::ffi::OsStr::from_bytes(arena));
-    let writer = file.ok().and_then(|file| {
-        let len = usize::try_from(file.metadata().ok()?.len()).ok()?;
-        Writer::new(SharedMap::new(file.as_raw_fd(), len)?).ok()
-    });
-    if let Some(writer) = writer {
+/// Says to all actions around that the program runs unseen.
+fn confess(context: &Context<'_>, program: &[u8]) {
+    let arenas = [context.get(Field::Arena), context.get(Field::Outer)];
+    for writer in arenas.into_iter().filter_map(open_arena) {
         let reason = Untraced::StaticProgram as u64;
         writer.append(std::process::id(), EventKind::Untraced, 0, 0, reason, &[program]);
     }

@@ -17,6 +17,8 @@ const MOST_REMEMBERED: usize = 1 << 20;
 /// Writes events about calls into an arena.
 pub struct Reporter {
     writer: Writer,
+    /// That of the enclosing action.
+    outer: Option<Writer>,
     /// Looks that are in the arena: the same look again says nothing new.
     known: HashSet<u64>,
 }
@@ -50,8 +52,8 @@ pub struct Call<'a> {
 }
 
 impl Reporter {
-    pub fn new(writer: Writer) -> Self {
-        Self { writer, known: HashSet::new() }
+    pub fn new(writer: Writer, outer: Option<Writer>) -> Self {
+        Self { writer, outer, known: HashSet::new() }
     }
 
     /// Reports a call; `still_waits` says whether it was this call's process that was looked at. `is_launch`: the process is
@@ -88,7 +90,9 @@ impl Reporter {
                 self.known.insert(hash);
             }
         }
-        self.writer.append(pid, event.kind, event.flags, event.errno, event.aux, &[&event.path]);
+        for writer in std::iter::once(&self.writer).chain(&self.outer) {
+            writer.append(pid, event.kind, event.flags, event.errno, event.aux, &[&event.path]);
+        }
     }
 }
 

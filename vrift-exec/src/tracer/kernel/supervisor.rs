@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use vrift_core::arena::{SharedMap, Writer};
+use vrift_core::arena::{SharedMap, Writer, open_arena};
 
 use super::notify::Listener;
 use super::report::Reporter;
@@ -37,18 +37,19 @@ pub struct Supervisor {
 enum State {
     /// Nobody does: such programs make the action one that is not stored.
     Off,
-    /// A socket, and the arena to write into.
-    Waiting(UnixListener, OwnedFd),
+    /// A socket, the arena to write into, and the path of the one around it.
+    Waiting(UnixListener, OwnedFd, Vec<u8>),
     /// A thread, and what ends it.
     Running(JoinHandle<Vec<Listener>>, Arc<OwnedFd>),
 }
 
 impl Supervisor {
-    /// Waits for launchers of the action with the arena at `path`.
-    pub fn new(path: &str, arena: BorrowedFd<'_>) -> Self {
+    /// Waits for launchers of the action with the arena at `path`. That at `outer` hears of everything, too, unless it is empty.
+    pub fn new(path: &str, arena: BorrowedFd<'_>, outer: &[u8]) -> Self {
         let socket = name(path.as_bytes()).and_then(|name| UnixListener::bind_addr(&name).ok());
         let arena = arena.try_clone_to_owned().ok();
-        Self { state: socket.zip(arena).map_or(State::Off, |(socket, arena)| State::Waiting(socket, arena)) }
+        let waiting = |(socket, arena)| State::Waiting(socket, arena, outer.to_vec());
+        Self { state: socket.zip(arena).map_or(State::Off, waiting) }
     }
 
     /// Nobody.
@@ -59,15 +60,15 @@ impl Supervisor {
     /// What is readable when the first launcher comes; [`Supervisor::start`] is to be called then.
     pub fn waiting(&self) -> Option<RawFd> {
         match &self.state {
-            State::Waiting(socket, _) => Some(socket.as_raw_fd()),
+            State::Waiting(socket, ..) => Some(socket.as_raw_fd()),
             _ => None,
         }
     }
 
     /// Starts the thread.
     pub fn start(&mut self) {
-        if let State::Waiting(socket, arena) = std::mem::replace(&mut self.state, State::Off) {
-            self.state = start(socket, &arena).unwrap_or(State::Off);
+        if let State::Waiting(socket, arena, outer) = std::mem::replace(&mut self.state, State::Off) {
+            self.state = start(socket, &arena, &outer).unwrap_or(State::Off);
         }
     }
 
@@ -84,10 +85,14 @@ impl Supervisor {
     }
 }
 
-fn start(socket: UnixListener, arena: &OwnedFd) -> Option<State> {
+fn start(socket: UnixListener, arena: &OwnedFd, outer: &[u8]) -> Option<State> {
     let len = File::from(arena.try_clone().ok()?).metadata().ok()?.len();
     let map = SharedMap::new(arena.as_raw_fd(), usize::try_from(len).ok()?)?;
-    let reporter = Reporter::new(Writer::new(map).ok()?);
+    let outer = match outer {
+        b"" => None,
+        path => Some(open_arena(path)?),
+    };
+    let reporter = Reporter::new(Writer::new(map).ok()?, outer);
     let stop = Arc::new(rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC).ok()?);
     let mut thread =
         Thread { socket: Some(socket), stop: Arc::clone(&stop), reporter, launchers: Vec::new(), watched: Vec::new() };
