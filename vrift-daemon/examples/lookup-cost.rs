@@ -110,6 +110,7 @@ impl Client {
             stdin: None,
             surroundings: Vec::new(),
             script: ByteText::default(),
+            plain_text: false,
             nested: false,
         })
     }

@@ -1,6 +1,6 @@
 //! The worker's answers. Whatever goes wrong here, the command runs without vrift.
 
-use std::io::ErrorKind;
+use std::io::{ErrorKind, IsTerminal};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -70,6 +70,7 @@ impl Client {
             stdin,
             surroundings: surroundings.to_vec(),
             script: command.context().get(Field::Script).into(),
+            plain_text: !std::io::stderr().is_terminal(),
             nested: nested::is_inside(command),
         };
         self.call(method::ACTION_LOOKUP, params)

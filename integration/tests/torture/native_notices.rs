@@ -292,3 +292,27 @@ fn a_compiler_upgraded_in_place() -> Result {
     ensure!(host::has_program("cc"));
     Ok(())
 }
+
+/// What was said in a terminal's colours comes back nowhere else.
+#[test]
+fn messages_for_a_terminal() -> Result {
+    if !host::has_program("script") {
+        return Ok(());
+    }
+    let env = TestEnv::new()?;
+    let checkout = env.checkout("a")?;
+    checkout.write("Makefile", "all:\n\tcc -Wall -c odd.c -o odd.o\n")?;
+    checkout.write("odd.c", "int f(void) { int unused; return 0; }\n")?;
+    env.start_daemon()?;
+    let on_terminal = || checkout.cmd("script").args(["-qec", "vrift make -B", "/dev/null"]).env("TERM", "xterm").ok();
+    let first = on_terminal()?.all();
+    ensure!(first.contains("\x1b[") && on_terminal()?.all().contains("\x1b["), "{first}");
+    let plain = checkout.cmd("make").arg("-B").ok()?;
+    for misses in [1, 0] {
+        let done = checkout.run("make -B").judged()?;
+        ensure!(done.count("cc1") == misses, "{} instead of {misses} compilers", done.count("cc1"));
+        let said = checkout.cmd("vrift").args(["make", "-B"]).ok()?.stderr;
+        ensure!(plain.stderr.contains("unused") && said.starts_with(&plain.stderr), "{said}");
+    }
+    Ok(())
+}

@@ -41,6 +41,9 @@ pub struct LookupParams {
     /// What settings say of a script's variables and caches; see [`crate::rules::ScriptRules`].
     #[serde(default, skip_serializing_if = "ByteText::is_empty")]
     pub script: ByteText,
+    /// Messages are for no terminal: a result whose messages are in colours is none.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub plain_text: bool,
     /// The command runs inside another action: a hit is to name its inputs.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub nested: bool,

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use vrift_core::action::{ActionRecord, Input, InputState};
+use vrift_core::action::{ActionRecord, Input, InputState, Tool};
 use vrift_core::digest::Digest;
 use vrift_core::paths::Root;
 use vrift_store::manifest::StoredAction;
@@ -55,6 +55,11 @@ impl Candidate {
             }
         });
         Arc::new(Self { id: AtomicI64::new(id), record, order: order.into() })
+    }
+
+    /// Whether what a compiler said holds a terminal's escapes. (A script that asks whether there is a terminal has that in its key.)
+    pub fn is_coloured(&self) -> bool {
+        self.record.request.tool != Tool::Script && self.record.stdio.iter().any(|chunk| chunk.text.bytes.contains(&0x1b))
     }
 
     /// See the field.
@@ -168,7 +173,7 @@ fn folder_of(path: &[u8]) -> &[u8] {
 
 #[cfg(test)]
 mod tests {
-    use vrift_core::action::{Request, Tool};
+    use vrift_core::action::Request;
     use vrift_core::paths::TemplatePath;
 
     use super::*;

@@ -103,6 +103,7 @@ mod tests {
             stdin: None,
             surroundings: Vec::new(),
             script: ByteText::default(),
+            plain_text: false,
             nested: false,
         }
     }

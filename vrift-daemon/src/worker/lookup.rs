@@ -68,7 +68,9 @@ pub fn lookup(worker: &Worker, session: &mut Session, params: LookupParams) -> L
     let mut request = key::request(&params, program);
     request.argv.extend(of_configure(worker, &params));
     let key = key::key(&request, &params);
-    let world = World::new(&worker.digests, &params.roots, params.tool, &params.env).with_script(&params.script);
+    let world = World::new(&worker.digests, &params.roots, params.tool, &params.env)
+        .with_script(&params.script)
+        .with_plain_text(params.plain_text);
     let mut found = match params.recache {
         true => Found::Nothing(None),
         false => search(worker, &key, &world),
@@ -201,6 +203,12 @@ fn attempt(
     world: &World<'_>,
     near: &mut Option<(Arc<Candidate>, Change)>,
 ) -> Option<Found> {
+    if world.plain_text && candidate.is_coloured() {
+        let change = ["messages", "messages", "for a terminal", "for none"].map(str::to_owned);
+        let [kind, name, old, new] = change;
+        near.get_or_insert_with(|| (Arc::clone(candidate), Change { kind, name, old, new }));
+        return None;
+    }
     match check::check(candidate, world, &worker.cas) {
         Ok(restoration) => return Some(Found::Hit(Arc::clone(candidate), restoration)),
         Err(Refusal::Changed(change)) => {

@@ -90,6 +90,7 @@ pub fn sentence(change: &Change) -> String {
         "argument" => format!("an argument changed from {old} to {new}"),
         "program" => format!("the program changed from {old} to {new}"),
         "checkout" => format!("its result holds only where {name} is {old}"),
+        "messages" => format!("its {name} were {old}"),
         "store" => format!("its result is no longer whole: {new}"),
         _ => format!("{name} changed from {old} to {new}"),
     }

@@ -39,6 +39,10 @@ pub struct World<'a> {
     map: Option<View>,
     /// That of shared trees.
     trees: Option<View>,
+    /// See [`LookupParams::plain_text`].
+    ///
+    /// [`LookupParams::plain_text`]: vrift_core::wire::LookupParams::plain_text
+    pub plain_text: bool,
     /// Of a script: what counts of its surroundings.
     script: Option<ScriptRules>,
     /// Of a script: what it has left before.
@@ -74,6 +78,7 @@ impl<'a> World<'a> {
             overlay: None,
             map: digests.view(),
             trees: digests.trees(),
+            plain_text: false,
             script: None,
             left: OnceCell::new(),
         }
@@ -83,6 +88,11 @@ impl<'a> World<'a> {
     pub fn with_script(self, lines: &[u8]) -> Self {
         let script = (self.tool == Tool::Script).then(|| ScriptRules::parse(lines));
         Self { script, ..self }
+    }
+
+    /// The same, where messages are for no terminal.
+    pub fn with_plain_text(self, plain_text: bool) -> Self {
+        Self { plain_text, ..self }
     }
 
     /// Tells what the script has left before.

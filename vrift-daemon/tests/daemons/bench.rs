@@ -151,6 +151,7 @@ impl Client {
             stdin: None,
             surroundings: Vec::new(),
             script: ByteText::default(),
+            plain_text: false,
             nested: false,
         };
         let connection = Connection::connect(socket, SOON).expect("connects");

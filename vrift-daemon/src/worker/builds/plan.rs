@@ -143,6 +143,7 @@ impl Command {
             stdin: None,
             surroundings: Vec::new(),
             script: ByteText::default(),
+            plain_text: false,
             nested: false,
         })
     }
