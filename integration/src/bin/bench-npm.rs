@@ -1,4 +1,5 @@
-//! Scripts of a Vite + React + TypeScript app: the first run beside npm's, and warm runs beside Turborepo's.
+//! Scripts of a Vite + React + TypeScript app: the first run beside npm's, and warm runs beside Turborepo's. Then the first run of a library
+//! whose tools are dynamic programs, and what it takes to look up a script that depends on 60,000 files.
 #![forbid(unsafe_code)]
 
 use std::time::Duration;
@@ -14,6 +15,15 @@ const NATIVE: &str = "node_modules/.bin/vrift-native";
 
 /// What a run makes, removed.
 const CLEAN: &str = "rm -rf dist node_modules/.tmp";
+
+/// Reads what is below `node_modules`: 800 packages of 75 files.
+const SUM: &str = "const fs = require('fs'), path = require('path'); let n = 0; const walk = folder => { \
+                   for (const entry of fs.readdirSync(folder, { withFileTypes: true })) { const at = path.join(folder, entry.name); \
+                   if (entry.isDirectory()) walk(at); else n += fs.readFileSync(at).length } }; walk('node_modules'); \
+                   fs.mkdirSync('dist', { recursive: true }); fs.writeFileSync('dist/n', `${n}`)";
+
+/// Look-ups until the map knows all of these files, at most.
+const SETTLING: usize = 60;
 
 fn main() -> Result {
     let options = Options::from_args()?;
@@ -83,7 +93,58 @@ fn main() -> Result {
     ] {
         report.data(name, time.as_secs_f64() * 1e3);
     }
+    let (plain, traced) = library(&env, runs)?;
+    report
+        .row("library, tsc and rollup: `npm run build`", millis(plain), "programs that a preload reaches")
+        .row("`vrift run --force build`", millis(traced), "run and stored")
+        .row("of npm's time", ratio(traced, plain), "at most 1.05 × is the aim");
+    report.data("library_plain_ms", plain.as_secs_f64() * 1e3);
+    report.data("library_first_ms", traced.as_secs_f64() * 1e3);
+    let (first, settled) = many_files(&env, runs)?;
+    report.row("a script that read 60,000 files: its first look-up as a hit", millis(first), "inside the worker").row(
+        "once the map knows all of these",
+        millis(settled),
+        format!("median of {runs}"),
+    );
+    report.data("many_first_ms", first.as_secs_f64() * 1e3);
+    report.data("many_settled_ms", settled.as_secs_f64() * 1e3);
     report.finish(options.save)
+}
+
+/// What a library's build takes with npm, and run by vrift for the first time.
+fn library(env: &TestEnv, runs: usize) -> Result<(Duration, Duration)> {
+    let library = npm::checkout(env, "library", "library")?;
+    let [mut plain, mut traced] = [const { Vec::new() }; 2];
+    npm::vrift(&library, "--force build").ok()?;
+    for _ in 0..runs {
+        plain.push(npm::npm(&library, "build").ok()?.wall);
+        traced.push(npm::vrift(&library, "--force build").ok()?.wall);
+    }
+    Ok((median(plain), median(traced)))
+}
+
+/// What the worker takes to look up a script with very many inputs: when it is a hit for the first time, and later.
+fn many_files(env: &TestEnv, runs: usize) -> Result<(Duration, Duration)> {
+    let project = env.checkout("many")?;
+    for (package, folder) in (0..800).flat_map(|n| ["lib", "lib/sub", "types"].map(|folder| (n, folder))) {
+        for file in 0..25 {
+            project.write(&format!("node_modules/p{package}/{folder}/f{file}.js"), format!("{package} {file}\n"))?;
+        }
+    }
+    project.write("package.json", r#"{"name":"p","version":"1.0.0","scripts":{"sum":"node sum.js"}}"#)?.write("sum.js", SUM)?;
+    npm::vrift(&project, "sum").ok()?;
+    let mut times = Vec::new();
+    for _ in 0..SETTLING {
+        let done = npm::vrift(&project, "sum").ok()?;
+        anyhow::ensure!(done.all().contains("1 hit, 0 misses"), "no hit: {}", done.all());
+        let rows: Vec<serde_json::Value> =
+            serde_json::from_str(&project.cmd("vrift").args(["why", "--json", "sum"]).ok()?.stdout)?;
+        let took = rows.first().and_then(|row| row["lookup_us"].as_u64()).unwrap_or_default();
+        times.push(Duration::from_micros(took));
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    let first = times.first().copied().unwrap_or_default();
+    Ok((first, median(times.split_off(times.len().saturating_sub(runs)))))
 }
 
 /// Installs Turborepo and declares to it what the build leaves.

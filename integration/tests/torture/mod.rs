@@ -16,6 +16,7 @@ mod notices_files;
 mod notices_flags;
 mod notices_scripts;
 mod npm_breaks;
+mod npm_many;
 mod npm_nested;
 mod npm_notices;
 mod npm_restore;

@@ -9,6 +9,7 @@ use vrift_core::digest::Digest;
 use vrift_core::paths::Root;
 use vrift_store::manifest::StoredAction;
 
+use super::memo::Memo;
 use crate::sync::lock;
 
 /// Inputs of all remembered actions together, some 100 bytes each. The keys that were met first go first.
@@ -31,6 +32,8 @@ pub struct Candidate {
     pub record: ActionRecord,
     /// In which order to look at its inputs.
     pub order: Box<[Step]>,
+    /// What the last look-up found out about them.
+    pub memo: Memo,
 }
 
 impl Candidate {
@@ -54,7 +57,7 @@ impl Candidate {
                 _ => 2,
             }
         });
-        Arc::new(Self { id: AtomicI64::new(id), record, order: order.into() })
+        Arc::new(Self { id: AtomicI64::new(id), record, order: order.into(), memo: Memo::default() })
     }
 
     /// Whether what a compiler said holds a terminal's escapes. (A script that asks whether there is a terminal has that in its key.)

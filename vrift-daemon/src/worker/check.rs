@@ -102,14 +102,26 @@ fn first_input_change(candidate: &Candidate, world: &World<'_>) -> Option<Change
     let mut buffer = Vec::with_capacity(256);
     let mut unread = Vec::new();
     let fresh = Fresh::new(world, &candidate.record);
+    let mut looking = candidate.memo.look(&candidate.record, world);
     for step in &candidate.order {
+        if looking.as_ref().is_some_and(|looking| looking.holds(step.index)) {
+            continue;
+        }
         match compare(&fresh, *step, world, &mut buffer, false) {
             Ok(Verdict::Unread) => unread.push(*step),
-            Ok(_) => {}
+            Ok(_) => {
+                if let Some(looking) = &mut looking {
+                    looking.found(step.index, world);
+                }
+            }
             Err(change) => return Some(change),
         }
     }
-    unread.into_iter().find_map(|step| compare(&fresh, step, world, &mut buffer, true).err())
+    let change = unread.into_iter().find_map(|step| compare(&fresh, step, world, &mut buffer, true).err());
+    if let (Some(looking), None) = (looking, &change) {
+        looking.remember(&candidate.record, world);
+    }
+    change
 }
 
 /// The files and folders that are not as they were; contents that would have to be read to tell only where `read` allows.
@@ -145,9 +157,13 @@ fn compare(fresh: &Fresh<'_>, step: Step, world: &World<'_>, buffer: &mut Vec<u8
         return Err(change("in a folder that is unknown here".to_owned()));
     };
     let verdict = match (&input.state, world.compare(path, step.shared, &input.state, read)) {
-        (InputState::Fresh, _) => fresh.compare(path),
+        (InputState::Fresh, _) => {
+            world.not_by_map();
+            fresh.compare(path)
+        }
         // Names of outputs do not count, and looking closer takes longer.
         (InputState::Listing(wanted), Verdict::Differs(_)) if world.tool == Tool::Script || world.tool.is_native() => {
+            world.not_by_map();
             fresh.compare_names(path, wanted)
         }
         (_, verdict) => verdict,

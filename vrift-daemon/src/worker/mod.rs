@@ -29,6 +29,7 @@ mod fresh;
 mod key;
 mod ledger;
 mod lookup;
+mod memo;
 mod nearest;
 mod nested;
 mod notices;

@@ -1,10 +1,11 @@
 //! What a client would see: files, folders and variables as they are now.
 
-use std::cell::{OnceCell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 
 use vrift_core::action::{EnvInput, FileKind, InputState, Tool};
 use vrift_core::bytes::ByteText;
@@ -39,6 +40,8 @@ pub struct World<'a> {
     map: Option<View>,
     /// That of shared trees.
     trees: Option<View>,
+    /// Whether the last comparison came out as it did by the project's VDir alone.
+    by_map: Cell<bool>,
     /// See [`LookupParams::plain_text`].
     ///
     /// [`LookupParams::plain_text`]: vrift_core::wire::LookupParams::plain_text
@@ -78,6 +81,7 @@ impl<'a> World<'a> {
             overlay: None,
             map: digests.view(),
             trees: digests.trees(),
+            by_map: Cell::new(false),
             plain_text: false,
             script: None,
             left: OnceCell::new(),
@@ -166,8 +170,10 @@ impl<'a> World<'a> {
     /// it pays to look from there. A content that is not known is read only if `read` says so.
     pub fn compare(&self, path: &[u8], shared: bool, recorded: &InputState, read: bool) -> Verdict {
         if let Some(verdict) = self.overlay.and_then(|overlay| overlay.compare(path, recorded)) {
+            self.by_map.set(false);
             return verdict;
         }
+        self.by_map.set(true);
         match recorded {
             InputState::Absent => match self.lacks(path, shared) {
                 Ok(()) => Verdict::Same,
@@ -178,7 +184,7 @@ impl<'a> World<'a> {
             InputState::Runnable => self.compare_mode(path, shared, true),
             InputState::Kind(kind) => same_kind(self.kind(path, shared, true), *kind),
             InputState::Itself(kind) => same_kind(self.kind(path, shared, false), *kind),
-            InputState::Link(wanted) => match fs::read_link(as_path(path)) {
+            InputState::Link(wanted) => match self.read_link(path) {
                 Ok(target) if link_digest(self.roots, target.as_os_str().as_bytes()) == *wanted => Verdict::Same,
                 Ok(target) => Verdict::Differs(format!("a link to {}", target.display())),
                 Err(e) if is_absent(&e) => Verdict::Differs("absent".to_owned()),
@@ -194,6 +200,26 @@ impl<'a> World<'a> {
             // What the result's own outputs say of it; see `fresh`.
             InputState::Fresh => Verdict::Differs("not known".to_owned()),
         }
+    }
+
+    /// The project's VDir, where what is compared next may be known by it alone.
+    pub fn map(&self) -> Option<&View> {
+        self.map.as_ref().filter(|_| self.overlay.is_none())
+    }
+
+    /// Whether what was compared last holds for as long as the keeper of [`Self::map`] notes nothing else.
+    pub fn was_by_map(&self) -> bool {
+        self.by_map.get()
+    }
+
+    /// What came out was found out in another way.
+    pub fn not_by_map(&self) {
+        self.by_map.set(false);
+    }
+
+    fn read_link(&self, path: &[u8]) -> io::Result<PathBuf> {
+        self.by_map.set(false);
+        fs::read_link(as_path(path))
     }
 
     /// Whether this kind of program may carry a file's mode over to what it makes.
@@ -212,7 +238,12 @@ impl<'a> World<'a> {
     }
 
     fn compare_listing(&self, path: &[u8], shared: bool, wanted: &Digest) -> Verdict {
-        match self.look(path, shared, true).and_then(|sight| self.digests.listing(path, &sight)) {
+        let listed = self.look(path, shared, true).and_then(|sight| {
+            let (stamp, known) = self.digests.listing(path, &sight)?;
+            self.by_map.set(self.by_map.get() && stamp == sight.stamp && known.by != By::Reading);
+            Ok((stamp, known))
+        });
+        match listed {
             Ok((_, known)) if known.digest == *wanted => Verdict::Same,
             Ok((_, known)) => Verdict::Differs(format!("entries {}", known.digest.short())),
             Err(e) => differs(&e),
@@ -220,7 +251,7 @@ impl<'a> World<'a> {
     }
 
     fn compare_content(&self, path: &[u8], shared: bool, wanted: &Digest, read: bool) -> Verdict {
-        if let Some(digest) = self.maps().find_map(|map| map.digest(path)) {
+        if let Some(digest) = self.by_maps(|map| map.digest(path)) {
             return if digest == *wanted { Verdict::Same } else { Verdict::Differs(digest.short()) };
         }
         let sight = match self.look(path, shared, true) {
@@ -242,20 +273,27 @@ impl<'a> World<'a> {
             }
             None if !read => return Verdict::Unread,
             None => match self.digests.content(path, &sight, Some(*wanted)) {
-                Ok((_, known)) => known.digest,
+                Ok((stamp, known)) => {
+                    self.by_map.set(self.by_map.get() && stamp == sight.stamp && known.by != By::Reading);
+                    known.digest
+                }
                 Err(e) => return Verdict::Differs(e.to_string()),
             },
         };
         if digest == *wanted { Verdict::Same } else { Verdict::Differs(digest.short()) }
     }
 
-    /// The maps, one of which may know a path.
-    fn maps(&self) -> impl Iterator<Item = &View> {
-        self.map.iter().chain(&self.trees)
+    /// What one of the maps says.
+    fn by_maps<R>(&self, ask: impl Fn(&View) -> Option<R>) -> Option<R> {
+        self.map.as_ref().and_then(&ask).or_else(|| {
+            let found = self.trees.as_ref().and_then(&ask);
+            self.by_map.set(self.by_map.get() && found.is_none());
+            found
+        })
     }
 
     fn look(&self, path: &[u8], shared: bool, follow: bool) -> io::Result<Sight> {
-        if let Some(seen) = self.maps().find_map(|map| map.look(path, follow)) {
+        if let Some(seen) = self.by_maps(|map| map.look(path, follow)) {
             return seen;
         }
         match self.place(path, shared) {
@@ -267,7 +305,7 @@ impl<'a> World<'a> {
     }
 
     fn kind(&self, path: &[u8], shared: bool, follow: bool) -> io::Result<FileKind> {
-        if let Some(kind) = self.maps().find_map(|map| map.kind(path, follow)) {
+        if let Some(kind) = self.by_maps(|map| map.kind(path, follow)) {
             return kind;
         }
         match self.place(path, shared) {
@@ -278,7 +316,7 @@ impl<'a> World<'a> {
 
     /// Whether nothing is at `path`; the error says what is, or why that is not known.
     fn lacks(&self, path: &[u8], shared: bool) -> Result<(), io::Result<Sight>> {
-        if self.maps().any(|map| map.lacks(path)) {
+        if self.by_maps(|map| map.lacks(path).then_some(())).is_some() {
             return Ok(());
         }
         match self.place(path, shared) {
@@ -291,8 +329,9 @@ impl<'a> World<'a> {
         }
     }
 
-    /// The folder of `path` and the name in it.
+    /// The folder of `path` and the name in it, for a look that no map spares.
     fn place<'p>(&self, path: &'p [u8], several: bool) -> Option<(Place, &'p [u8])> {
+        self.by_map.set(false);
         let lasting = !self.is_passing(path);
         if !(several || lasting) || is_volatile(path) {
             return None;

@@ -146,6 +146,10 @@ fn serve(plan: &Plan, place: &Path, wake: &Wake, before: &mut Before) -> Result<
     ring.collect(tree.writer.map())?;
     tree.settle()?;
     let mut valid_until = extend(&tree);
+    if !plan.root.is_empty() {
+        plan.shared.changes().begin(ground.identity.generation);
+        tree.note_changes(plan.shared.changes());
+    }
     tree.writer.set_state(state::SERVING);
     ring.release(tree.writer.map())?;
     tree.writer.end();

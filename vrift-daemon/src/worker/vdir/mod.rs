@@ -6,6 +6,7 @@
 //! kind. A file's `stat` is put in once somebody asked for it ([`vrift_core::vdir::asked`]) and it has settled ([`settled`]):
 //! from then on the file is watched itself, until its first change. So files that are written often cost nothing.
 
+mod changes;
 mod keeper;
 mod list;
 mod place;
@@ -34,6 +35,7 @@ use super::base::Base;
 use super::notices::Notices;
 use crate::server::Activity;
 use crate::sync::lock;
+pub use changes::Moment;
 pub use shared::{Shared, View};
 pub use trees::Trees;
 

@@ -12,6 +12,7 @@ use vrift_core::vdir::{Answer, Found, Reader};
 use vrift_core::wire::{KnownFile, Stamp};
 
 use super::super::sight::Sight;
+use super::changes::{Changes, Moment};
 use crate::sync::lock;
 
 /// Digests that wait to be put into the map; what comes on top stays where it is.
@@ -25,6 +26,8 @@ const MAX_TOPS: usize = 64;
 pub struct Shared {
     reader: Mutex<Option<Arc<Reader>>>,
     facts: Mutex<Vec<Fact>>,
+    /// What the keeper took back.
+    changes: Arc<Changes>,
     tops: Mutex<Tops>,
 }
 
@@ -57,6 +60,11 @@ impl Shared {
     /// A map is served, or none any more.
     pub fn serve(&self, reader: Option<Reader>) {
         *lock(&self.reader) = reader.map(Arc::new);
+    }
+
+    /// What the keeper takes back is noted here.
+    pub fn changes(&self) -> &Arc<Changes> {
+        &self.changes
     }
 
     /// The digests that are to be put into the map.
@@ -124,6 +132,23 @@ impl View {
         };
         let plain = !below.split(|c| *c == b'/').any(|name| matches!(name, b"" | b"." | b".."));
         if plain { self.reader.look(below, self.now) } else { Answer::Unknown }
+    }
+
+    /// What this map says from now on holds until the keeper notes something else; `None` where it notes nothing.
+    pub fn moment(&self) -> Option<Moment> {
+        self.shared.as_ref()?.changes.now(self.reader.generation)
+    }
+
+    /// For each of some folders, by absolute paths, whether all that the map said of what is right in it since a moment is so still.
+    pub fn untouched<'f>(&self, since: Moment, folders: impl Iterator<Item = &'f [u8]>) -> Option<Vec<bool>> {
+        let shared = self.shared.as_ref()?;
+        let root = self.reader.root();
+        let below = |folder: &'f [u8]| folder.strip_prefix(root).map(|rest| rest.strip_prefix(b"/").unwrap_or(rest));
+        let folders: Vec<&[u8]> = folders.map(below).collect::<Option<_>>()?;
+        // The keeper notes what happened before it is at rest again.
+        let mark = self.reader.mark(self.now)?;
+        let untouched = shared.changes.untouched(since, folders.into_iter());
+        self.reader.holds(mark, self.now).then_some(untouched)
     }
 
     /// What a look at a path would show; `None` where the kernel has to be asked.

@@ -14,6 +14,7 @@ use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
 use nix::sys::inotify::{AddWatchFlags, WatchDescriptor};
@@ -21,6 +22,7 @@ use rustix::fs::{Mode, OFlags, open};
 use vrift_core::vdir::{Capacity, Identity, ROOT_ROOM, Writer};
 
 use super::Limits;
+use super::changes::Changes;
 use super::list::{Item, Listed, Lister, absolute};
 use super::place::Draft;
 use super::settled::FileSystem;
@@ -58,6 +60,8 @@ pub struct Tree {
     later: Vec<(Instant, u32)>,
     /// Entries that may be asked for again.
     open_questions: Vec<u32>,
+    /// Where it is noted what does not hold any more.
+    log: Option<Arc<Changes>>,
     /// The map's own files, and their watches.
     own: Vec<(File, WatchDescriptor)>,
 }
@@ -160,6 +164,7 @@ impl Tree {
             holds: HashMap::new(),
             later: Vec::new(),
             open_questions: Vec::new(),
+            log: None,
             own: Vec::new(),
         }
     }
@@ -225,6 +230,7 @@ impl Tree {
     /// # Errors
     /// The root is not there any more.
     pub fn renew(&mut self) -> Result<(), Ended> {
+        self.note_all();
         self.check_way()?;
         self.check_own()?;
         for number in self.files.keys().copied().collect::<Vec<_>>() {
@@ -240,6 +246,23 @@ impl Tree {
         }
         self.writer.turn();
         Ok(())
+    }
+
+    /// From here on whatever does not hold any more is noted.
+    pub fn note_changes(&mut self, log: &Arc<Changes>) {
+        self.log = Some(Arc::clone(log));
+    }
+
+    fn note(&self, path: impl FnOnce() -> Vec<u8>, whole: bool) {
+        if let Some(log) = self.log.as_ref().filter(|log| log.is_wanted()) {
+            log.note(&path(), whole);
+        }
+    }
+
+    fn note_all(&self) {
+        if let Some(log) = self.log.as_ref().filter(|log| log.is_wanted()) {
+            log.note_all();
+        }
     }
 
     /// Ends the map where somebody removes, replaces or changes a file of it: whoever comes to doubt (see [`vrift_core::vdir::asked`])

@@ -122,6 +122,7 @@ impl Tree {
 
     pub(super) fn add(&mut self, folder: u32, path: &[u8], item: Item, more: &mut Vec<u32>) -> Result<u32, Full> {
         let path = join(path, &item.name);
+        self.note(|| path.clone(), true);
         let stat = item.link.as_ref().map(|(_, stat)| *stat);
         let data = EntryData { flags: item.kind, ino: item.ino, stat };
         let added = self.writer.set_entry(&path, &data).and_then(|number| match &item.link {
@@ -155,6 +156,7 @@ impl Tree {
         self.close(number);
         let path = self.path(number);
         let Some((parent, _)) = self.items.get_mut(number as usize).and_then(Option::take) else { return };
+        self.note(|| path.clone(), true);
         if let Some(folder) = self.folders.get_mut(&parent) {
             folder.entries.remove(&number);
         }
@@ -170,6 +172,7 @@ impl Tree {
     /// From now on the kernel answers for what is in a folder.
     pub(super) fn close(&mut self, number: u32) {
         let Some(folder) = self.folders.remove(&number) else { return };
+        self.note(|| self.path(number), true);
         for entry in folder.entries {
             self.remove(entry);
         }

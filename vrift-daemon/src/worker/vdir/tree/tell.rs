@@ -81,6 +81,7 @@ impl Tree {
 
     /// Takes back all that was told.
     pub fn forget_all(&mut self) {
+        self.note_all();
         for number in self.holds.keys().copied().collect::<Vec<_>>() {
             self.forget_stat(number);
         }
@@ -167,6 +168,7 @@ impl Tree {
     }
 
     pub(super) fn forget_stat(&mut self, number: u32) {
+        self.note(|| self.path(number), false);
         self.open_questions.push(number);
         self.writer.set_flags(number, self.writer.flags(number) & !(flag::STAT | flag::DIGEST));
         self.holds.remove(&number);
