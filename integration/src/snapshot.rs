@@ -60,7 +60,8 @@ impl fmt::Display for Difference {
 }
 
 impl Snapshot {
-    /// Of everything below `dir`; of nothing where that does not exist.
+    /// Of everything below `dir`; of nothing where that does not exist. What vrift itself keeps in a project is left out: daemons write there
+    /// at any time.
     ///
     /// # Errors
     /// A file cannot be read.
@@ -69,7 +70,8 @@ impl Snapshot {
         if !dir.exists() {
             return Ok(Self(all));
         }
-        for entry in walkdir::WalkDir::new(dir).min_depth(1) {
+        let all_but_ours = |entry: &walkdir::DirEntry| entry.depth() == 0 || entry.file_name() != ".vrift";
+        for entry in walkdir::WalkDir::new(dir).min_depth(1).into_iter().filter_entry(all_but_ours) {
             let entry = entry?;
             let kind = entry.file_type();
             let found = if kind.is_dir() {

@@ -75,7 +75,9 @@ fn threads_that_nobody_needs_end() {
     let bench = Bench::new();
     let checkout = bench.checkout("a");
     let mut clients: Vec<_> = (0..6).map(|_| checkout.client()).collect();
-    let pid = clients.iter_mut().map(|client| client.status().pid).next().expect("one");
+    // Each has its thread once it has its answer.
+    let pids: Vec<u32> = clients.iter_mut().map(|client| client.status().pid).collect();
+    let pid = pids[0];
     let threads = || {
         let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).expect("lists").flatten();
         tasks.filter(|task| std::fs::read_to_string(task.path().join("comm")).is_ok_and(|name| name == "client\n")).count()
