@@ -97,7 +97,7 @@ pub fn is_miss(done: &Done) -> Result {
     Ok(())
 }
 
-/// Everything in a checkout but its tools, vrift's folder and caches.
+/// Everything in a checkout but its tools and caches.
 ///
 /// # Errors
 /// A file cannot be read.
@@ -105,7 +105,7 @@ pub fn left(checkout: &Checkout<'_>) -> Result<Snapshot> {
     let mut all = Snapshot::of(checkout.dir())?;
     all.0.retain(|path, _| {
         let first = path.components().next().map(|part| part.as_os_str().to_owned()).unwrap_or_default();
-        first != "node_modules" && first != ".vrift" && first != ".eslintcache"
+        first != "node_modules" && first != ".eslintcache"
     });
     Ok(all)
 }

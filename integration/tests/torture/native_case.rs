@@ -1,8 +1,6 @@
 //! A few C files and the commands that make something of them: nothing runs in a second checkout, what is there is right, and a change is
 //! noticed.
 
-use std::path::Path;
-
 use anyhow::{Context, ensure};
 use integration::Result;
 use integration::checkout::Checkout;
@@ -47,21 +45,14 @@ impl Case {
 
     /// Runs all commands for real at the same place, and compares.
     pub fn is_right(&self, checkout: &Checkout<'_>, printed: &str) -> Result {
-        let ours = snapshot(checkout.dir())?;
+        let ours = Snapshot::of(checkout.dir())?;
         let uncached = checkout.run(self.script).env("VRIFT_RECACHE", "1").ok()?;
         ensure!(printed == uncached.stdout, "it prints {printed:?}, uncached {:?}", uncached.stdout);
-        ours.same_as(&snapshot(checkout.dir())?, &Exceptions::load()?)?;
+        ours.same_as(&Snapshot::of(checkout.dir())?, &Exceptions::load()?)?;
         let plain = checkout.sh(self.script).ok()?;
         ensure!(printed == plain.stdout, "it prints {printed:?}, without vrift {:?}", plain.stdout);
         Ok(())
     }
-}
-
-/// All files but vrift's own.
-fn snapshot(dir: &Path) -> Result<Snapshot> {
-    let mut snapshot = Snapshot::of(dir)?;
-    snapshot.0.retain(|path, _| !path.starts_with(".vrift"));
-    Ok(snapshot)
 }
 
 /// Another text in a file.

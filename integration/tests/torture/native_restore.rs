@@ -146,10 +146,10 @@ fn writers_on_objects_and_programs() -> Result {
     })
 }
 
-/// What is built, and nothing of vrift's or Make's.
+/// What is built, and nothing of Make's.
 fn built(checkout: &Checkout<'_>) -> Result<Snapshot> {
     let mut snapshot = Snapshot::of(checkout.dir())?;
-    let keep = |path: &Path| path.extension().is_none_or(|ext| ext == "o" || ext == "a") && !path.starts_with(".vrift");
+    let keep = |path: &Path| path.extension().is_none_or(|ext| ext == "o" || ext == "a");
     snapshot.0.retain(|path, _| keep(path));
     Ok(snapshot)
 }

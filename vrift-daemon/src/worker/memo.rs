@@ -36,6 +36,8 @@ pub struct Looking<'m> {
     now: Moment,
     /// For each input: whether it is as recorded, or found out to be so by the map.
     holds: Vec<bool>,
+    /// The map told of some that were not known to hold.
+    news: bool,
 }
 
 impl Memo {
@@ -54,7 +56,7 @@ impl Memo {
                 *holds = place.checked_sub(1).and_then(|place| untouched.get(place as usize)).is_some_and(|is| *is);
             }
         }
-        Some(Looking { memo: self, now, holds })
+        Some(Looking { memo: self, now, holds, news: false })
     }
 }
 
@@ -68,12 +70,13 @@ impl Looking<'_> {
     pub fn found(&mut self, index: u32, world: &World<'_>) {
         if let Some(holds) = self.holds.get_mut(index as usize) {
             *holds = world.was_by_map();
+            self.news |= *holds;
         }
     }
 
     /// All inputs are as recorded.
     pub fn remember(self, record: &ActionRecord, world: &World<'_>) {
-        let Some(project) = world.roots.get(Root::Project) else { return };
+        let Some(project) = world.roots.get(Root::Project).filter(|_| self.news) else { return };
         let mut numbers: HashMap<Vec<u8>, u32, foldhash::fast::RandomState> = HashMap::default();
         let mut folders = Vec::new();
         let mut buffer = Vec::new();
