@@ -11,6 +11,7 @@ use integration::Result;
 use integration::differential::{Outcome, Plan, Prepared, base_place, incoherent_shim, project_place, run, wait_for_map};
 use integration::env::TestEnv;
 use integration::host;
+use vrift_core::vdir;
 
 /// A short run; `vdir-differential` makes long ones.
 fn plan(comparisons: u64) -> Result<Plan> {
@@ -112,7 +113,7 @@ fn damage(place: &Path, round: usize) -> std::io::Result<()> {
         0 => file.write_all_at(&[0xa5], 16 + round as u64 % 160),
         1 => (0..64).try_for_each(|n| file.write_all_at(&[0x5a], (round as u64 * 7919 + n * 104_729) % (len - 8192) + 8192)),
         2 => file.write_all_at(&vec![0; len as usize - 8192], 8192),
-        3 => std::fs::remove_file(place.with_added_extension("asked")),
+        3 => std::fs::remove_file(vdir::questions_place(place)),
         _ => std::fs::remove_file(place),
     }
 }

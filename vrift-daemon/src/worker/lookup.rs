@@ -43,7 +43,7 @@ pub enum Found {
 /// Answers a look-up.
 pub fn lookup(worker: &Worker, session: &mut Session, params: LookupParams) -> LookupResult {
     let began = Instant::now();
-    session.is_nested = params.nested;
+    session.nested = params.nested.then(|| Box::new(params.clone()));
     let label = rules::label(params.tool, &params.argv, &params.env);
     let ledger = |outcome, reason: &str, saved_cpu_us| -> EntryId {
         // Of a hit they are named once the answer is sent.
@@ -95,7 +95,6 @@ pub fn lookup(worker: &Worker, session: &mut Session, params: LookupParams) -> L
                 worker.builds.note(params.clone(), &candidate);
             }
             let inputs = if params.nested { nested::looks(&candidate.record, &params.roots) } else { None };
-            session.nested = params.nested.then(|| Box::new(params.clone()));
             let plan = HitPlan { build_script, inputs, ..hit(worker, session, &candidate, restoration) };
             let entry = ledger(Outcome::Hit, "nothing that it depends on has changed", candidate.record.cpu_us);
             session.used = Some(Used { candidate, entry, command: params });
@@ -204,9 +203,10 @@ fn attempt(
     near: &mut Option<(Arc<Candidate>, Change)>,
 ) -> Option<Found> {
     if world.plain_text && candidate.is_coloured() {
-        let change = ["messages", "messages", "for a terminal", "for none"].map(str::to_owned);
-        let [kind, name, old, new] = change;
-        near.get_or_insert_with(|| (Arc::clone(candidate), Change { kind, name, old, new }));
+        near.get_or_insert_with(|| {
+            let [kind, name, old, new] = ["messages", "messages", "for a terminal", "for none"].map(str::to_owned);
+            (Arc::clone(candidate), Change { kind, name, old, new })
+        });
         return None;
     }
     match check::check(candidate, world, &worker.cas) {

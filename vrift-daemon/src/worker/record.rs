@@ -35,7 +35,7 @@ pub fn record(worker: &Worker, session: &mut Session, params: RecordParams) -> R
         // The look-up came over another connection; what was seen then is not known here.
         None => (None, None, Before::unknown(), None),
     };
-    let (client, nested) = (params.session.clone(), session.is_nested);
+    let (client, nested) = (params.session.clone(), session.nested.is_some());
     let refuse = |reason: String| {
         worker.not_stored(nested, &client, entry, &reason);
         RecordResult { stored: false, reason: Some(reason) }

@@ -62,7 +62,7 @@ impl Worker {
                 self.forget(&candidate);
             }
         }
-        self.not_stored(session.is_nested, &params.session, entry, &params.reason);
+        self.not_stored(session.nested.is_some(), &params.session, entry, &params.reason);
     }
 
     /// An action whose outputs are not in the store any more is none, here and for everybody.
@@ -143,7 +143,7 @@ impl Service for Front {
             method::ACTION_LOOKUP => {
                 worker.settle(session);
                 if let Some(pending) = session.pending.take() {
-                    let nested = session.is_nested;
+                    let nested = session.nested.is_some();
                     worker.give_up(pending, nested, "the client asked for something else before it had a result");
                 }
                 let params: LookupParams = call.params()?;
@@ -221,7 +221,7 @@ impl Service for Front {
             staged.roll_back(session.peer);
         }
         if let Some(pending) = session.pending.take() {
-            worker.give_up(pending, session.is_nested, "the client ended before it had a result");
+            worker.give_up(pending, session.nested.is_some(), "the client ended before it had a result");
         }
     }
 }

@@ -24,10 +24,8 @@ pub struct Session {
     pub pending: Option<Pending>,
     /// The result that it was given last.
     pub hit: Option<Arc<Candidate>>,
-    /// For which nested command.
+    /// What it asked for last, where that is a part of another action.
     pub nested: Option<Box<LookupParams>>,
-    /// What it asks for are parts of other actions.
-    pub is_nested: bool,
     /// A result whose use is yet to be noted.
     pub used: Option<Used>,
     /// Where that puts links to blobs.

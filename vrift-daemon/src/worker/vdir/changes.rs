@@ -2,7 +2,7 @@
 //! through the map holds for as long as their folders are not named here.
 //!
 //! The keeper notes, inside its phases, whatever it takes out of the map or puts under a new name. So whoever finds the map at rest
-//! ([`super::View::mark`]) and a folder without a note knows that everything that the map said of it is as it was.
+//! ([`vrift_core::vdir::Reader::mark`]) and a folder without a note knows that everything that the map said of it is as it was.
 
 use std::collections::HashMap;
 use std::sync::Mutex;

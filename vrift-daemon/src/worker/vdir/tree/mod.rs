@@ -1,6 +1,7 @@
 //! The tree that the map shows: which entry is which file, what is watched, and what a notice changes.
 
 mod names;
+mod own;
 mod shared;
 mod tell;
 
@@ -12,7 +13,6 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
@@ -263,27 +263,6 @@ impl Tree {
         if let Some(log) = self.log.as_ref().filter(|log| log.is_wanted()) {
             log.note_all();
         }
-    }
-
-    /// Ends the map where somebody removes, replaces or changes a file of it: whoever comes to doubt (see [`vrift_core::vdir::asked`])
-    /// finds the questions by their name, as new readers find the map. What is written through a mapping goes unnoticed.
-    ///
-    /// # Errors
-    /// That has happened already, or the user has no watches left.
-    pub fn watch_own(&mut self, file: File) -> Result<(), Ended> {
-        let watch = self.watcher.add_file(file.as_fd())?;
-        self.own.push((file, watch));
-        self.check_own()
-    }
-
-    fn check_own(&self) -> Result<(), Ended> {
-        for (file, _) in &self.own {
-            let meta = file.metadata()?;
-            if meta.nlink() != 1 || meta.mode() & 0o7777 != 0o600 {
-                return Err(Ended::Meddled);
-            }
-        }
-        Ok(())
     }
 
     /// Entries that may be asked for again since the last time.
