@@ -4,13 +4,14 @@ use std::fs::{File, Permissions};
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::ensure;
 use integration::Result;
 use integration::differential::{Outcome, Plan, Prepared, base_place, incoherent_shim, project_place, run, wait_for_map};
 use integration::env::TestEnv;
 use integration::host;
+use nix::unistd::geteuid;
 use vrift_core::vdir;
 
 /// A short run; `vdir-differential` makes long ones.
@@ -174,13 +175,18 @@ fn a_file_that_is_no_map_of_shared_trees_is_not_believed() -> Result {
     let mut other_version = whole.clone();
     other_version[4] += 1;
     for (what, bytes) in [("cut", &whole[..whole.len() / 2]), ("empty", b""), ("header", &flipped), ("version", &other_version)] {
-        // Another file by that name: the keeper and its readers keep theirs.
-        std::fs::remove_file(&place)?;
-        std::fs::write(&place, bytes)?;
-        std::fs::set_permissions(&place, Permissions::from_mode(0o600))?;
+        // Another file by that name: nobody's mapping is cut, and the keeper makes room for a map of its own.
+        let beside = place.with_extension("other");
+        std::fs::write(&beside, bytes)?;
+        std::fs::set_permissions(&beside, Permissions::from_mode(0o600))?;
+        std::fs::rename(&beside, &place)?;
+        let began = Instant::now();
         ensure!(ls()?.stdout == plain, "{what}");
+        while vdir::open(&place, geteuid().as_raw()).is_err() {
+            ensure!(began.elapsed() < Duration::from_secs(60), "{what}: no new map");
+            ensure!(ls()?.stdout == plain, "{what}");
+        }
+        ensure!(ls()?.stdout == plain, "behind {what}");
     }
-    let status = project.cmd("vrift").arg("status").ok()?.stdout;
-    ensure!(!status.contains("of toolchains, the registry and /usr known"), "{status}");
     Ok(())
 }
