@@ -124,6 +124,41 @@ fn a_workspace_of_tsc_with_references() -> Result {
     scenario("workspace", "build", "rm -rf packages/*/dist packages/*/*.tsbuildinfo", &changes)
 }
 
+/// What npm alone has left there, nobody knows: each of these tools writes anew what it finds of an earlier run.
+#[test]
+fn checkouts_that_were_built_before_vrift_came() -> Result {
+    for fixture in ["vite", "workspace"] {
+        let env = TestEnv::new()?;
+        let built = |place: &str| -> Result<Checkout<'_>> {
+            let checkout = npm::checkout(&env, fixture, place)?;
+            npm::npm(&checkout, "build").ok()?;
+            Ok(checkout)
+        };
+        let (ours, real) = (built("ours")?, built("real")?);
+        let vrift = || npm::vrift(&ours, "build").ok();
+        // What it changes is known from the second run on, and from the third on it changes nothing.
+        for _ in 0..3 {
+            vrift()?;
+            npm::same(&ours, &real)?;
+        }
+        is_hit(&vrift()?).context(fixture)?;
+        for script in
+            ["sed -i '1i // edited' $(find src packages/*/src -name '*.ts*' 2> /dev/null)", "rm -rf dist packages/*/dist"]
+        {
+            for checkout in [&ours, &real] {
+                checkout.sh(script).ok()?;
+            }
+            npm::npm(&real, "build").ok()?;
+            vrift()?;
+            npm::same(&ours, &real).context(script)?;
+        }
+        vrift()?;
+        is_hit(&vrift()?).context("again")?;
+        npm::same(&ours, &real)?;
+    }
+    Ok(())
+}
+
 /// Static programs, started from a script, and below Node.
 #[test]
 fn bundles_of_esbuild() -> Result {

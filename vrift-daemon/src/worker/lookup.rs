@@ -270,27 +270,35 @@ fn look_at_named_files(worker: &Worker, params: &LookupParams, key: &Digest, bef
     work.finish()
 }
 
-/// Looks at what a script has left before: where it reads such a file and then changes it, what was in it counts, and afterwards
-/// nobody can look.
+/// Looks at what a script has left before, and at what it is known to change: where it reads such a file and then changes it, what was
+/// in it counts, and afterwards nobody can look.
 fn look_at_earlier_outputs(worker: &Worker, params: &LookupParams, key: &Digest, before: &mut Before) {
     const MOST_READ: usize = 512;
     if params.tool != Tool::Script {
         return;
     }
     let mut read = 0;
+    let mut learn = |before: &mut Before, path: &AbsPath| {
+        if read < MOST_READ
+            && let Some(sight) = before.look(path.as_bytes(), &worker.digests).filter(Sight::is_file)
+            && let Ok((_, known)) = worker.digests.content(path.as_bytes(), &sight, None)
+        {
+            read += 1;
+            before.learn(path.as_bytes(), known.digest);
+        }
+    };
     for candidate in worker.candidates.get(key) {
         for output in candidate.record.outputs.iter().filter(|output| output.state != OutputState::Removed) {
             let Some(path) = params.roots.expand_path(&output.path) else { continue };
-            if matches!(output.state, OutputState::File { .. })
-                && read < MOST_READ
-                && !before.was_left(&path)
-                && let Some(sight) = before.look(path.as_bytes(), &worker.digests).filter(Sight::is_file)
-                && let Ok((_, known)) = worker.digests.content(path.as_bytes(), &sight, None)
-            {
-                read += 1;
-                before.learn(path.as_bytes(), known.digest);
+            if matches!(output.state, OutputState::File { .. }) && !before.was_left(&path) {
+                learn(before, &path);
             }
             before.add_left(path);
+        }
+    }
+    for path in worker.unknown.of(key) {
+        if !before.was_left(&path) {
+            learn(before, &path);
         }
     }
 }

@@ -42,6 +42,7 @@ mod session;
 mod sight;
 mod spares;
 mod staging;
+mod unknown;
 mod upstream;
 pub mod vdir;
 mod world;
@@ -98,6 +99,7 @@ struct Worker {
     spares: Arc<spares::Spares>,
     staging: staging::Staging,
     past_libc: past_libc::PastLibc,
+    unknown: unknown::Unknown,
     ledger: Arc<Ledger>,
     notices: Arc<Notices>,
     upstream: Arc<Upstream>,
@@ -188,6 +190,7 @@ fn serve(args: WorkerArgs) -> Result<(), StartError> {
         spares,
         staging: staging::Staging::new(settings.staging_size),
         past_libc: past_libc::PastLibc::default(),
+        unknown: unknown::Unknown::default(),
         ledger,
         notices,
         upstream: Arc::clone(&upstream),

@@ -111,6 +111,7 @@ fn inputs(worker: &Worker, params: &RecordParams, before: &Before) -> Result<Vec
     let outputs: HashSet<AbsPath> = params.outputs.iter().filter_map(|output| params.roots.expand_path(&output.path)).collect();
     let (rules, started_ns) = (ScriptRules::parse(&params.script), params.started_ns.try_into().unwrap_or(i64::MAX));
     let finder = Finder { worker, params, before, outputs, rules, started_ns };
+    worker.unknown.note(params.plan.key, finder.unknown());
     let mut inputs = Vec::with_capacity(params.inputs.len());
     for claim in &params.inputs {
         let state = finder.state(claim)?;
@@ -132,6 +133,12 @@ struct Finder<'a> {
 }
 
 impl Finder<'_> {
+    /// What the command changed and nobody had looked at before.
+    fn unknown(&self) -> impl Iterator<Item = AbsPath> {
+        let changed = self.params.inputs.iter().filter(|claim| claim.access == Access::Before);
+        changed.filter(|claim| self.before.content(claim.path.as_bytes()).is_none()).map(|claim| claim.path.clone())
+    }
+
     /// The state in which the command saw the path, or why that is not known.
     fn state(&self, claim: &InputClaim) -> Result<InputState, Reason> {
         let path = &claim.path;
