@@ -27,6 +27,12 @@ pub struct StateDirError {
     pub source: io::Error,
 }
 
+/// Makes the folder in the project at `root` where it is missing, and nothing in it. [`prepare`] does the rest, takes its time, and says
+/// what is wrong; but a folder that comes while a program lists the root is a change of the root.
+pub fn make_early(root: &AbsPath) {
+    let _ = make(&root.as_path().join(NAME));
+}
+
 /// The state folder of the project `id` at `root`, created (0700) where it is missing.
 ///
 /// `<root>/.vrift` is used only where it is a real folder that belongs to this user: a checkout may bring a link along, and
@@ -46,12 +52,16 @@ pub fn prepare(home: &Home, id: ProjectId, root: &AbsPath) -> Result<PathBuf, St
     }
 }
 
-fn prepare_at(dir: &Path) -> io::Result<()> {
+fn make(dir: &Path) -> io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     match fs::DirBuilder::new().mode(0o700).create(dir) {
-        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
-        _ => {}
+        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => Err(e),
+        _ => Ok(()),
     }
+}
+
+fn prepare_at(dir: &Path) -> io::Result<()> {
+    make(dir)?;
     let meta = fs::symlink_metadata(dir)?;
     if !meta.is_dir() || meta.uid() != rustix::process::geteuid().as_raw() {
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, "not a folder of this user"));

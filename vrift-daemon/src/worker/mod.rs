@@ -59,7 +59,7 @@ use vrift_core::identity::ProjectId;
 use vrift_core::paths::AbsPath;
 use vrift_core::settings::Settings;
 use vrift_core::wire;
-use vrift_store::Cas;
+use vrift_store::{Cas, state_dir};
 
 use crate::args::{self, WorkerArgs};
 use crate::build;
@@ -147,6 +147,8 @@ fn serve(args: WorkerArgs) -> Result<(), StartError> {
     let WorkerArgs { home, root, branch, socket, listening, coordinator } = args;
     let root = AbsPath::try_from(root.as_path())?;
     let id = ProjectId::new(&root, branch.as_deref());
+    // Before the first answer, behind which programs run that list the root.
+    state_dir::make_early(&root);
     let listener = listen(&socket, listening).map_err(at(&socket))?;
     let (own_socket, own_root) = (inode(&socket), inode(root.as_path()));
     process::silence();
