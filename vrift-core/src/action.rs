@@ -27,6 +27,8 @@ pub enum FileKind {
 pub enum Access {
     /// It was not there.
     Absent,
+    /// The user may not look there, or not read it (`EACCES`).
+    Barred,
     /// It was there; its kind was seen, links followed.
     Kind,
     /// Where it is a link, its target was seen; else its kind.
@@ -69,6 +71,8 @@ pub enum InputState {
     Runnable,
     /// Nothing, or what an earlier run of the same command has left there. Of a folder all that is in it.
     Fresh,
+    /// What the user may not read, be it there or not: `access(2)` gives `EACCES`.
+    Barred,
 }
 
 /// One path that an action looked at.

@@ -148,6 +148,7 @@ impl Teller {
 fn look(access: Access) -> Option<(EventKind, i32)> {
     match access {
         Access::Absent => Some((EventKind::OpenRead, libc::ENOENT)),
+        Access::Barred => Some((EventKind::OpenRead, libc::EACCES)),
         Access::Kind => Some((EventKind::Access, 0)),
         Access::Link => Some((EventKind::Readlink, 0)),
         Access::Itself => Some((EventKind::Lstat, 0)),
@@ -180,11 +181,21 @@ mod tests {
     #[test]
     fn looks_stand_for_inputs() {
         let claim = |access| InputClaim { path: AbsPath::new(b"/x").expect("absolute"), access };
-        let all = [Access::Absent, Access::Kind, Access::Link, Access::Itself, Access::Listing, Access::Names, Access::Content];
+        let all = [
+            Access::Absent,
+            Access::Barred,
+            Access::Kind,
+            Access::Link,
+            Access::Itself,
+            Access::Listing,
+            Access::Names,
+            Access::Content,
+        ];
         let events = told(|teller| teller.looks(&all.map(claim)).expect("all are known"));
         let seen: Vec<_> = events.iter().map(|event| (event.kind, event.errno)).collect();
         let expected = [
             (EventKind::OpenRead, 2),
+            (EventKind::OpenRead, 13),
             (EventKind::Access, 0),
             (EventKind::Readlink, 0),
             (EventKind::Lstat, 0),

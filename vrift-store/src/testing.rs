@@ -240,7 +240,7 @@ pub(crate) mod actions {
     /// A record with one of everything, and `inputs` inputs.
     pub(crate) fn full(inputs: usize) -> ActionRecord {
         let digest = |n: usize| Digest::of(&n.to_le_bytes());
-        let states = |n: usize| match n % 15 {
+        let states = |n: usize| match n % 16 {
             0 => InputState::Absent,
             1 => InputState::Kind(FileKind::File),
             2 => InputState::Kind(FileKind::Dir),
@@ -255,6 +255,7 @@ pub(crate) mod actions {
             11 => InputState::Fresh,
             12 => InputState::Program(digest(n)),
             13 => InputState::Runnable,
+            14 => InputState::Barred,
             _ => InputState::Content(digest(n)),
         };
         let file = |place| OutputState::File { blob: digest(1), size: u64::MAX, mode: 0o100_755, place };

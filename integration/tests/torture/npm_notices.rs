@@ -185,3 +185,34 @@ fn standard_input() -> Result {
     ensure!(again.all().contains("1 hit, 0 misses"), "{}", again.all());
     Ok(())
 }
+
+/// An ordinary user may come upon folders and files of others: of `su`'s old `PATH`, say.
+#[test]
+fn what_may_not_be_read() -> Result {
+    let Some(env) = TestEnv::as_user()? else { return Ok(()) };
+    let script = "(cat closed/x || echo none) > said; (cat secret || echo none) > told; test -e closed/x || echo unseen >> said";
+    let make = |place: &str| -> Result<Checkout<'_>> {
+        let checkout = package(&env, &format!("{place}/p"), &[("x", script)])?;
+        checkout.write("package-lock.json", "{}")?.write("closed/x", "x\n")?.write("secret", "secret\n")?;
+        checkout.sh("chmod 0 secret closed").ok()?;
+        Ok(checkout)
+    };
+    let (ours, real) = (make("ours")?, make("real")?);
+    let vrift = || npm::vrift(&ours, "x").path_first(&ours.path("closed")).ok();
+    is_miss(&vrift()?)?;
+    is_hit(&vrift()?)?;
+    let open = ["chmod 755 closed", "chmod 644 secret", "chmod 0 closed; mv closed gone", "mv gone closed; chmod 755 closed"];
+    for step in open {
+        for checkout in [&ours, &real] {
+            checkout.sh(step).ok()?;
+        }
+        npm::npm(&real, "x").path_first(&real.path("closed")).ok()?;
+        vrift()?;
+        ensure!(ours.read("said")? == real.read("said")? && ours.read("told")? == real.read("told")?, "{step}");
+    }
+    ours.sh("chmod 0 secret closed").ok()?;
+    is_hit(&vrift()?)?;
+    ensure!(ours.read("said")? == "none\nunseen\n" && ours.read("told")? == "none\n");
+    ours.sh("chmod 755 closed").ok()?;
+    Ok(())
+}

@@ -7,7 +7,7 @@ use vrift_store::{Blob, Cas};
 
 use super::candidates::{Candidate, Step};
 use super::fresh::Fresh;
-use super::sight::{Sight, kind_name, look};
+use super::sight::{BARRED, Sight, kind_name, look};
 use super::world::{Verdict, World, value_digest};
 
 /// Why a stored action is not the answer.
@@ -185,6 +185,7 @@ pub fn state_name(state: &InputState) -> String {
         InputState::Program(digest) => format!("{}, which may be executed", digest.short()),
         InputState::Runnable => "a file that may be executed".to_owned(),
         InputState::Fresh => "absent or its own".to_owned(),
+        InputState::Barred => BARRED.to_owned(),
     }
 }
 

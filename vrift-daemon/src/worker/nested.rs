@@ -18,6 +18,7 @@ pub fn looks(record: &ActionRecord, roots: &Roots) -> Option<Vec<InputClaim>> {
 fn access(state: &InputState) -> Option<Access> {
     match state {
         InputState::Absent => Some(Access::Absent),
+        InputState::Barred => Some(Access::Barred),
         InputState::Kind(_) | InputState::Runnable => Some(Access::Kind),
         InputState::Itself(_) => Some(Access::Itself),
         InputState::Link(_) => Some(Access::Link),
@@ -83,6 +84,7 @@ mod tests {
         };
         for (state, access) in [
             (InputState::Absent, Access::Absent),
+            (InputState::Barred, Access::Barred),
             (InputState::Kind(FileKind::Dir), Access::Kind),
             (InputState::Runnable, Access::Kind),
             (InputState::Itself(FileKind::File), Access::Itself),

@@ -18,7 +18,7 @@ use super::digests::{is_blob_like, is_volatile};
 use super::evidence::Before;
 use super::fresh;
 use super::session::{Pending, Session};
-use super::sight::{Sight, is_absent, kind_name, look, look_itself};
+use super::sight::{Sight, is_absent, is_barred, kind_name, look, look_itself};
 use super::world::{link_digest, minds_modes};
 
 /// Why a run is not stored: one sentence.
@@ -149,11 +149,12 @@ impl Finder<'_> {
                 Ok(_) => Err(format!("{path} appeared while it ran")),
                 Err(e) => Err(format!("cannot look at {path}: {e}")),
             },
-            Access::Kind => {
-                let sight = self.look(path)?;
-                let runnable = sight.is_file() && sight.is_runnable() && minds_modes(self.params.plan.request.tool);
-                Ok(if runnable { InputState::Runnable } else { InputState::Kind(sight.kind) })
-            }
+            Access::Barred => match is_barred(path.as_bytes()) {
+                Ok(true) => Ok(InputState::Barred),
+                // A look for another purpose was refused.
+                _ => self.kind(path),
+            },
+            Access::Kind => self.kind(path),
             Access::Link => self.link(path),
             Access::Itself => match self.link(path)? {
                 InputState::Itself(FileKind::File) => self.content(path),
@@ -175,6 +176,12 @@ impl Finder<'_> {
             true => format!("{path} vanished while it ran"),
             false => format!("cannot look at {path}: {e}"),
         })
+    }
+
+    fn kind(&self, path: &AbsPath) -> Result<InputState, Reason> {
+        let sight = self.look(path)?;
+        let runnable = sight.is_file() && sight.is_runnable() && minds_modes(self.params.plan.request.tool);
+        Ok(if runnable { InputState::Runnable } else { InputState::Kind(sight.kind) })
     }
 
     fn link(&self, path: &AbsPath) -> Result<InputState, Reason> {

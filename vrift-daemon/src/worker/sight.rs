@@ -8,7 +8,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::UNIX_EPOCH;
 
-use rustix::fs::{AtFlags, StatxFlags, makedev, statx};
+use rustix::fs::{Access, AtFlags, StatxFlags, access, makedev, statx};
+use rustix::io::Errno;
 use vrift_core::action::FileKind;
 use vrift_core::wire::Stamp;
 use vrift_store::cas::file_stamp;
@@ -93,6 +94,21 @@ pub fn look_within(folder: BorrowedFd<'_>, name: &[u8], follow: bool) -> io::Res
 pub fn is_absent(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
+
+/// Whether this user may not read what is at `path`, or not look there at all.
+///
+/// # Errors
+/// Nobody can tell; nothing is there, say.
+pub fn is_barred(path: &[u8]) -> io::Result<bool> {
+    match access(path, Access::READ_OK) {
+        Ok(()) => Ok(false),
+        Err(Errno::ACCESS) => Ok(true),
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// What [`is_barred`] says, for messages.
+pub const BARRED: &str = "not readable";
 
 /// A kind, for messages.
 pub fn kind_name(kind: FileKind) -> &'static str {

@@ -17,7 +17,7 @@ use super::builds::Overlay;
 use super::digests::{By, Digests, Need, Place, is_volatile};
 use super::fresh::Leftovers;
 use super::key::split;
-use super::sight::{Sight, as_path, is_absent, kind_name, look, look_itself};
+use super::sight::{Sight, as_path, is_absent, is_barred, kind_name, look, look_itself};
 use super::vdir::View;
 
 /// One client's surroundings.
@@ -197,6 +197,14 @@ impl<'a> World<'a> {
                 }
                 verdict => verdict,
             },
+            InputState::Barred => {
+                self.by_map.set(false);
+                match is_barred(path) {
+                    Ok(true) => Verdict::Same,
+                    Ok(false) => Verdict::Differs("readable".to_owned()),
+                    Err(e) => differs(&e),
+                }
+            }
             // What the result's own outputs say of it; see `fresh`.
             InputState::Fresh => Verdict::Differs("not known".to_owned()),
         }

@@ -338,7 +338,8 @@ fn look(kind: EventKind, errno: u16) -> Option<Access> {
     match errno {
         0 => Some(looks),
         libc::ENOENT | libc::ENOTDIR => Some(Access::Absent),
-        // It is there, but not of the kind that the call wants, or not for us.
+        libc::EACCES => Some(Access::Barred),
+        // It is there, but not of the kind that the call wants.
         _ => Some(Access::Kind),
     }
 }

@@ -228,6 +228,7 @@ impl Writer {
             InputState::Fresh => (12, None),
             InputState::Program(digest) => (13, Some(digest)),
             InputState::Runnable => (14, None),
+            InputState::Barred => (15, None),
         };
         self.0.push(tag);
         if let Some(digest) = digest {
@@ -376,6 +377,7 @@ impl<'a> Reader<'a> {
             12 => InputState::Fresh,
             13 => InputState::Program(self.digest()?),
             14 => InputState::Runnable,
+            15 => InputState::Barred,
             _ => return Err(DecodeError::Unknown("kind of input")),
         })
     }
