@@ -234,8 +234,8 @@ fn attend(plan: &Plan, wake: &Wake, tree: &mut Tree, eyes: &Eyes<'_>, valid_unti
                 tops.iter().for_each(|top| tree.admit(top));
             }
             for (n, part) in chunks(numbers).into_iter().enumerate() {
-                phase(tree, eyes, mounted && n == 0, &part, if n == 0 { &facts } else { &[] })?;
-                recall(plan, tree, &part);
+                let told = phase(tree, eyes, mounted && n == 0, &part, if n == 0 { &facts } else { &[] })?;
+                recall(plan, tree, &told);
             }
             if tree.is_to_grow() {
                 return Ok(Next::Again);
@@ -252,8 +252,8 @@ fn chunks(numbers: Vec<u32>) -> Vec<Vec<u32>> {
     if numbers.is_empty() { vec![numbers] } else { numbers.chunks(MAX_ANSWERS).map(<[u32]>::to_vec).collect() }
 }
 
-/// Takes notices, then answers questions. See [`vrift_core::vdir`] for why it is done in this order.
-fn phase(tree: &mut Tree, eyes: &Eyes<'_>, mounted: bool, numbers: &[u32], facts: &[Fact]) -> Result<(), Ended> {
+/// Takes notices, then answers questions; gives what was told that had not been. See [`vrift_core::vdir`] for why it is done in this order.
+fn phase(tree: &mut Tree, eyes: &Eyes<'_>, mounted: bool, numbers: &[u32], facts: &[Fact]) -> Result<Vec<u32>, Ended> {
     tree.writer.begin();
     eyes.ring.collect(tree.writer.map())?;
     tree.settle()?;
@@ -264,14 +264,14 @@ fn phase(tree: &mut Tree, eyes: &Eyes<'_>, mounted: bool, numbers: &[u32], facts
     if tree.writer.set_doubts_seen(doubts) {
         tree.forget_all();
     }
-    numbers.iter().for_each(|number| tree.tell(*number));
+    let told = numbers.iter().copied().filter(|number| tree.tell(*number)).collect();
     facts.iter().for_each(|fact| tree.learn(fact));
     for number in tree.open_questions() {
         asked::answered(eyes.questions, number);
     }
     eyes.ring.release(tree.writer.map())?;
     tree.writer.end();
-    Ok(())
+    Ok(told)
 }
 
 /// Looks for the digests of files that were just told, which go into the map in the next phase: readers do not wait for a database.

@@ -17,8 +17,11 @@ use crate::clock::now_ns;
 
 const SECOND: i64 = 1_000_000_000;
 
-/// With `relatime`, an `atime` that is older is set by the next read; an hour and more of it is for clocks.
-const ACCESS_HOLDS: i64 = 22 * 3600 * SECOND;
+/// With `relatime`, the next read sets an `atime` that is older.
+const DAY: i64 = 24 * 3600 * SECOND;
+
+/// So much less is counted on: for clocks, and for answers that are taken a while after they were given.
+const ACCESS_HOLDS: i64 = DAY - 2 * 3600 * SECOND;
 
 /// What the kernel tells without being asked for it in particular.
 const ALWAYS: StatxFlags = StatxFlags::BASIC_STATS.union(StatxFlags::BTIME).union(StatxFlags::MNT_ID);
@@ -117,18 +120,27 @@ impl FileSystem {
 
     /// For how long a read will not change the time of the last one.
     fn access_left(&self, seen: &Statx) -> Result<i64, Unsettled> {
-        let [access, modified, changed] =
-            [&seen.stx_atime, &seen.stx_mtime, &seen.stx_ctime].map(|time| ns(time.tv_sec, time.tv_nsec));
         match self.access {
             Access::Never => Ok(i64::MAX),
             Access::Always => Err(Unsettled::Never),
-            // A time in the future would not be older than a day when it should be.
-            Access::Relative if access > modified && access > changed && access <= now_ns() => {
-                Ok(access + ACCESS_HOLDS - now_ns())
+            Access::Relative => {
+                let times = [&seen.stx_atime, &seen.stx_mtime, &seen.stx_ctime];
+                relative(times.map(|time| ns(time.tv_sec, time.tv_nsec)), now_ns())
             }
-            Access::Relative => Ok(0),
         }
     }
+}
+
+/// By the rules of `relatime`; nothing is left where the next read sets the time.
+fn relative([access, modified, changed]: [i64; 3], now: i64) -> Result<i64, Unsettled> {
+    // A time in the future would not be older than a day when it should be.
+    if access <= modified || access <= changed || access > now {
+        return Ok(0);
+    }
+    let age = now - access;
+    // Too old to be counted on, and not old enough for a read to set it: the kernel compares whole seconds.
+    let waits = (ACCESS_HOLDS..DAY + SECOND).contains(&age);
+    if waits { Err(Unsettled::For(DAY + 2 * SECOND - age)) } else { Ok((ACCESS_HOLDS - age).max(0)) }
 }
 
 /// Looks at what a descriptor is open on.
@@ -183,4 +195,24 @@ fn read_one(file: &OwnedFd) -> io::Result<()> {
     let file = open(through(file.as_fd()), flags, Mode::empty())?;
     rustix::io::pread(&file, &mut [0], 0)?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_of_the_last_read_holds_for_most_of_a_day() {
+        const HOUR: i64 = 3600 * SECOND;
+        let (now, read) = (1000 * DAY, |age: i64| relative([1000 * DAY - age, 1, 1], 1000 * DAY));
+        assert_eq!(read(0), Ok(22 * HOUR));
+        assert_eq!(read(21 * HOUR), Ok(HOUR));
+        // Nothing that the keeper does would change it: it waits until something does, once.
+        assert_eq!(read(22 * HOUR), Err(Unsettled::For(2 * HOUR + 2 * SECOND)));
+        assert_eq!(read(DAY), Err(Unsettled::For(2 * SECOND)));
+        assert_eq!(read(DAY + SECOND), Ok(0), "the next read sets it");
+        assert_eq!(relative([5, 5, 1], now), Ok(0));
+        assert_eq!(relative([5, 1, 5], now), Ok(0));
+        assert_eq!(relative([now + 1, 1, 1], now), Ok(0));
+    }
 }

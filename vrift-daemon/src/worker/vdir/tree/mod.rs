@@ -57,7 +57,10 @@ pub struct Tree {
     changes: HashMap<u32, u16>,
     /// Until when the `stat` of an entry holds, nanoseconds since 1970.
     holds: HashMap<u32, i64>,
-    later: Vec<(Instant, u32)>,
+    /// Entries that are to be tried again, and when.
+    later: HashMap<u32, Instant>,
+    /// How often an entry had not settled when it was looked at.
+    tries: HashMap<u32, u32>,
     /// Entries that may be asked for again.
     open_questions: Vec<u32>,
     /// Where it is noted what does not hold any more.
@@ -162,7 +165,8 @@ impl Tree {
             items: vec![Some((0, Box::default()))],
             changes: HashMap::new(),
             holds: HashMap::new(),
-            later: Vec::new(),
+            later: HashMap::new(),
+            tries: HashMap::new(),
             open_questions: Vec::new(),
             log: None,
             own: Vec::new(),

@@ -165,6 +165,8 @@ impl Tree {
         }
         self.holds.remove(&number);
         self.changes.remove(&number);
+        self.later.remove(&number);
+        self.tries.remove(&number);
         self.open_questions.push(number);
         self.writer.remove(&path);
     }

@@ -20,27 +20,45 @@ const MAX_WATCHED_FILES: usize = 65_536;
 /// After so many changes a file's `stat` is left to the kernel.
 const MAX_CHANGES: u16 = 100;
 
+/// Before the second look at what had not settled at the first. Each further one takes twice as long: reads of a file system that is
+/// read-only settle nothing, say.
+const FIRST_TRY: Duration = Duration::from_millis(20);
+
+/// So often at most is it doubled: to three minutes.
+const MOST_TRIES: u32 = 13;
+
 /// After so many names that came or went a folder of a shared tree is left to the kernel: it is none that is only read.
 const MAX_NAMES: u16 = 10_000;
 
 impl Tree {
-    /// Puts what `stat` tells of an entry into the map, if it is settled; or asks to be reminded of it. Whoever asks again
-    /// before anything changes gets the same.
-    pub fn tell(&mut self, number: u32) {
-        if self.items.get(number as usize).is_none_or(Option::is_none) {
-            return;
+    /// Puts what `stat` tells of an entry into the map, if it is settled; or asks to be reminded of it. Whether it was put there now.
+    pub fn tell(&mut self, number: u32) -> bool {
+        // Questions stay where they are until something changes, and all come again with each new one.
+        let gone = self.items.get(number as usize).is_none_or(Option::is_none);
+        if gone || self.is_told(number) || self.later.contains_key(&number) {
+            return false;
         }
         let most = if self.writer.flags(number) & flag::KIND == flag::DIR { MAX_NAMES } else { MAX_CHANGES };
         if self.changes.get(&number).is_some_and(|changes| *changes >= most) {
-            return;
+            return false;
         }
-        match self.try_tell(number) {
-            Ok(()) | Err(Unsettled::Never) => {}
+        let told = self.try_tell(number);
+        match told {
+            Ok(()) | Err(Unsettled::Never) => _ = self.tries.remove(&number),
             Err(Unsettled::For(ns)) => {
-                let at = Instant::now() + Duration::from_nanos(u64::try_from(ns).unwrap_or_default());
-                self.later.push((at, number));
+                let tries = self.tries.entry(number).or_default();
+                let wait = Duration::from_nanos(u64::try_from(ns).unwrap_or_default()).max(FIRST_TRY * (1 << *tries));
+                *tries = (*tries + 1).min(MOST_TRIES);
+                self.later.insert(number, Instant::now() + wait);
             }
         }
+        told.is_ok()
+    }
+
+    fn is_told(&self, number: u32) -> bool {
+        let flags = self.writer.flags(number);
+        let listed = flags & flag::KIND != flag::DIR || !self.on_demand || self.folders.contains_key(&number);
+        flags & flag::STAT != 0 && listed
     }
 
     /// Puts a file's digest into the map, if its `stat` is there and is the one that it was read with. From then on both go
@@ -68,15 +86,12 @@ impl Tree {
     /// Entries that are to be tried again now.
     pub fn due(&mut self) -> Vec<u32> {
         let now = Instant::now();
-        let (due, later) = std::mem::take(&mut self.later).into_iter().partition(|(at, _)| *at <= now);
-        self.later = later;
-        let due: Vec<(Instant, u32)> = due;
-        due.into_iter().map(|(_, number)| number).collect()
+        self.later.extract_if(|_, at| *at <= now).map(|(number, _)| number).collect()
     }
 
     /// When [`Self::due`] will have something.
     pub fn next_due(&self) -> Option<Instant> {
-        self.later.iter().map(|(at, _)| *at).min()
+        self.later.values().min().copied()
     }
 
     /// Takes back all that was told.
@@ -172,6 +187,7 @@ impl Tree {
         self.open_questions.push(number);
         self.writer.set_flags(number, self.writer.flags(number) & !(flag::STAT | flag::DIGEST));
         self.holds.remove(&number);
+        self.later.remove(&number);
         if let Some(watch) = self.files.remove(&number) {
             self.release(watch, number);
         }
