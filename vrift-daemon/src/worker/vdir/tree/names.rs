@@ -17,6 +17,7 @@ impl Tree {
         let flags = self.writer.flags(folder);
         self.writer.set_flags(folder, flags & !flag::ORDERED);
         self.forget_stat(folder);
+        self.tries.remove(&folder);
         if self.on_demand && self.is_restless(folder) {
             self.close(folder);
             return;

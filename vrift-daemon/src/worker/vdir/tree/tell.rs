@@ -167,6 +167,7 @@ impl Tree {
     pub(super) fn changed(&mut self, number: u32) {
         let changes = self.changes.entry(number).or_default();
         *changes = changes.saturating_add(1).min(MAX_CHANGES);
+        self.tries.remove(&number);
         self.forget_stat(number);
     }
 
