@@ -111,7 +111,9 @@ fn inputs(worker: &Worker, params: &RecordParams, before: &Before) -> Result<Vec
     let outputs: HashSet<AbsPath> = params.outputs.iter().filter_map(|output| params.roots.expand_path(&output.path)).collect();
     let (rules, started_ns) = (ScriptRules::parse(&params.script), params.started_ns.try_into().unwrap_or(i64::MAX));
     let finder = Finder { worker, params, before, outputs, rules, started_ns };
-    worker.unknown.note(params.plan.key, finder.unknown());
+    if params.plan.request.tool == Tool::Script {
+        worker.unknown.note(params.plan.key, finder.unknown());
+    }
     let mut inputs = Vec::with_capacity(params.inputs.len());
     for claim in &params.inputs {
         let state = finder.state(claim)?;
